@@ -40,7 +40,7 @@ def read_pennfudan(folder: str | Path) -> list[Pedestrians]:
 def _pedestrians(archive: Path, name: str, mask: str) -> Pedestrians:
     from PIL import Image
 
-    with Image.open(io.BytesIO(read(archive, mask))) as picture:
+    with Image.open(io.BytesIO(read(archive, mask)), formats=("PNG",)) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise InputError(f"{archive}: {mask}", "is too large")
         ids = np.array(picture)

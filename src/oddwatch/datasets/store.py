@@ -15,6 +15,7 @@ MAX_MEMBER_BYTES = 64 * 1024**2
 MAX_PIXELS = 100_000_000
 MAX_TEXT_BYTES = 512 * 1024**2
 MAX_MEMBERS = 2_000_000
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 
 def safe_name(name: str) -> str:
@@ -116,7 +117,7 @@ def read_pixels(store: str | Path, name: str) -> np.ndarray:
 
     data = read(store, name)
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise LimitError(f"{store}: {name}", f"is {picture.width}×{picture.height} pixels")
             upright = ImageOps.exif_transpose(picture)
