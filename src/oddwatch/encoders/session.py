@@ -1,0 +1,62 @@
+"""ONNX Runtime sessions, one way for all packaged graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import onnxruntime
+
+from oddwatch.core import InputError, ModelError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def providers(device: str = "auto") -> list[str]:
+    """Execution providers for ``auto`` (CUDA where present, else CPU), ``cpu`` or ``cuda``.
+
+    Raises:
+        InputError: an unknown device, or ``cuda`` where this ONNX Runtime has no CUDA provider.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError("device", f"expected auto, cpu or cuda, got {device!r}")
+    present = onnxruntime.get_available_providers()
+    if device == "cuda" and "CUDAExecutionProvider" not in present:
+        raise InputError(
+            "device",
+            f"cuda was asked for, but ONNX Runtime offers only {', '.join(present)}",
+            "pip install onnxruntime-gpu in place of onnxruntime, or use --device cpu",
+        )
+    if device != "cpu" and "CUDAExecutionProvider" in present:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def session(model: str | Path | bytes, threads: int | None = None, device: str = "auto") -> Any:
+    """An ``onnxruntime.InferenceSession`` over a file or its bytes.
+
+    ``threads`` is the number of threads of one operator; None leaves it to ONNX Runtime (one per core).
+
+    Raises:
+        InputError: ``threads`` below 1, or a device that is not there.
+        ModelError: the file is absent or not a graph that ONNX Runtime can read.
+    """
+    if threads is not None and threads < 1:
+        raise InputError("threads", f"expected 1 or more, got {threads}")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.inter_op_num_threads = 1
+    # Several sessions live in one process; a pool that spins after its work is done robs the next one.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    source = model if isinstance(model, bytes) else str(model)
+    name = "model" if isinstance(model, bytes) else str(model)
+    if not isinstance(model, bytes) and not Path(model).is_file():
+        raise ModelError(f"{name}: no such model file")
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=providers(device))
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"{name}: ONNX Runtime cannot read this graph: {error}") from error
+    except Exception as error:  # noqa: BLE001  its errors derive from Exception and are not public names
+        raise ModelError(f"{name}: ONNX Runtime cannot read this graph: {error}") from error
