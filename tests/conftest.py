@@ -10,11 +10,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageDraw, ImageFilter
 
 from oddwatch.core import Box, Evidence, Hit, Query, Reason, Slot
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The same examples in every run: a failing test fails again, on a busy machine too.
+settings.register_profile("oddwatch", derandomize=True, deadline=None)
+settings.load_profile("oddwatch")
 
 
 @pytest.fixture(scope="session")
