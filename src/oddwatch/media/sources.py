@@ -85,7 +85,7 @@ def _expand(given: str | Path, report: Report) -> list[Path]:
     path = Path(given)
     if os.path.lexists(path) or not glob.has_magic(str(given)):
         return [path]
-    matches = sorted(glob.glob(str(given), recursive=True), key=os.fsencode)
+    matches = sorted(glob.glob(str(given), recursive=True), key=os.fsencode)  # noqa: PTH207 - absolute ones too
     if not matches:
         report(Skipped(path, "nothing matches this pattern"))
     return [Path(m) for m in matches]
@@ -117,7 +117,7 @@ class _Walk:
 
     def _folder(self, path: Path, parents: tuple[tuple[int, int], ...]) -> Iterator[Source]:
         try:
-            names = sorted(os.listdir(path), key=os.fsencode)
+            names = sorted(os.listdir(path), key=os.fsencode)  # noqa: PTH208
         except OSError as error:
             self.report(Skipped(path, _why(error)))
             return
