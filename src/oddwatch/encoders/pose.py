@@ -6,12 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from oddwatch.core import Box, InputError, Person, Pose
 from oddwatch.encoders import weights
-from oddwatch.encoders.session import session
 
 STRIDE = 32
 LEAST_SCORE = 0.1
@@ -26,6 +24,8 @@ class PoseModel:
     """
 
     def __init__(self, threads: int | None = None, device: str = "auto", model: str | Path = "pose") -> None:
+        from oddwatch.encoders.session import session
+
         self._session: Any = session(weights.path(model), threads, device)
         self._input = self._session.get_inputs()[0].name
         self.id = "movenet-multipose-lightning" if model == "pose" else f"pose:{Path(model).name}"
@@ -52,6 +52,8 @@ class PoseModel:
 def letterbox(pixels: np.ndarray, long_side: int) -> tuple[np.ndarray, tuple[float, float]]:
     """``pixels`` with its longer side resized to ``long_side``, padded right and below to multiples of 32;
     and canvas pixels per picture pixel (x, y)."""
+    import cv2
+
     height, width = pixels.shape[:2]
     ratio = long_side / max(height, width)
     w, h = max(1, round(width * ratio)), max(1, round(height * ratio))

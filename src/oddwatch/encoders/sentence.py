@@ -12,7 +12,6 @@ import numpy as np
 
 from oddwatch.core import InputError
 from oddwatch.encoders import weights
-from oddwatch.encoders.session import session
 
 MOST_TOKENS = 256
 LONGEST_WORD = 100
@@ -104,6 +103,8 @@ class SentenceEncoder:
         if batch < 1:
             raise InputError("batch", f"expected 1 or more, got {batch}")
         self.batch = batch
+        from oddwatch.encoders.session import session
+
         self._session: Any = session(weights.path(model), threads, device)
         self._wordpiece = _wordpiece()
         self.id = "all-MiniLM-L6-v2-int8" if str(model) == "sentences" else f"sentences:{Path(model).name}"
@@ -132,5 +133,6 @@ class SentenceEncoder:
 
     def _run(self, ids: np.ndarray) -> np.ndarray:
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        mean = self._session.run(None, feeds)[0].mean(axis=1)
-        return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+        mean: np.ndarray = self._session.run(None, feeds)[0].mean(axis=1)
+        norm: np.ndarray = np.linalg.norm(mean, axis=1, keepdims=True)
+        return mean / np.maximum(norm, 1e-12)

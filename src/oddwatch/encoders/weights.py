@@ -19,8 +19,8 @@ _checked: dict[Path, tuple[int, int]] = {}
 _lock = threading.Lock()
 
 
-def manifest(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
-    """Name → ``file``, ``sha256``, ``size`` (bytes), ``what``, ``origin``, ``licence`` of each packaged file.
+def manifest(folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """``name``, ``file``, ``sha256``, ``size`` (bytes), ``what``, ``origin``, ``licence`` of each packaged file.
 
     Raises:
         ModelError: the manifest is absent or not of the expected form.
@@ -28,7 +28,9 @@ def manifest(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
     at = folder / "manifest.json"
     try:
         files = json.loads(at.read_text(encoding="utf-8"))["files"]
-        return {entry["name"]: entry for entry in files}
+        return [
+            entry for entry in files if entry["name"] and entry["file"] and entry["sha256"] and entry["size"]
+        ]
     except OSError as error:
         raise ModelError(f"{at}: cannot be read ({error.strerror}); reinstall oddwatch") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -61,7 +63,7 @@ def path(name: str | Path, folder: Path = FOLDER) -> Path:
     Raises:
         ModelError: no such name, or the file is missing or changed.
     """
-    known = manifest(folder)
+    known = {entry["name"]: entry for entry in manifest(folder)}
     if str(name) not in known:
         given = Path(name)
         if given.is_file():
@@ -85,7 +87,7 @@ def path(name: str | Path, folder: Path = FOLDER) -> Path:
 def check(folder: Path = FOLDER) -> list[dict[str, Any]]:
     """Every packaged file held against the manifest now: its entry plus ``ok`` and ``problem`` (or None)."""
     rows = []
-    for entry in manifest(folder).values():
+    for entry in manifest(folder):
         problem = _problem(entry, folder)
         rows.append({**entry, "path": str(folder / entry["file"]), "ok": problem is None, "problem": problem})
     return rows
@@ -111,13 +113,13 @@ def pull(repo: str, revision: str | None = None) -> Path:
         MissingExtra: huggingface_hub is not installed.
         ModelError: no network, no such model, or the name is not one of the Hub.
     """
-    if repo in manifest():
+    if any(entry["name"] == repo for entry in manifest()):
         return path(repo)
     hub = require("huggingface_hub", for_=f"pulling {repo}", extra="torch")
     wanted = ["*.safetensors", "*.json", "*.txt", "*.model", "*.onnx"]
     try:
         return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=wanted))
-    except Exception as error:  # noqa: BLE001  the client's network errors share no public base class
+    except Exception as error:  # the client's network errors share no public base class
         raise ModelError(
             f"{repo}: could not be fetched from the Hub ({type(error).__name__}: {str(error).splitlines()[0]}); "
             "check the name and the network, or give the path of a local copy"
