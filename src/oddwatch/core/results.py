@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -161,9 +161,13 @@ class Hit(Jsonable):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Hit:
         """The inverse of :meth:`to_json`."""
-        box = data.get("box")
-        plain = {**data, "box": Box(*box).to_json() if box else None}
-        return super(Hit, cls).from_json(plain)
+        box = data.get("box") if isinstance(data, Mapping) else None
+        if box is None:
+            return super(Hit, cls).from_json(data)
+        if not isinstance(box, Sequence) or isinstance(box, str) or len(box) != 4:
+            raise InputError("Hit.box", f"expected [x0, y0, x1, y1], got {box!r}")
+        corners = dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
+        return super(Hit, cls).from_json({**data, "box": corners})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
