@@ -243,11 +243,12 @@ def _resampled_means(
         _, code = np.unique(np.array([str(g) for g in groups]), return_inverse=True)
         sums, counts = np.bincount(code, weights=values), np.bincount(code).astype(np.float64)
     rng = np.random.default_rng(seed)
-    means = np.empty(draws)
-    for i in range(draws):
-        chosen = rng.integers(0, sums.size, sums.size)
-        means[i] = sums[chosen].sum() / counts[chosen].sum()
-    return means
+    step = max(1, 1_000_000 // sums.size)
+    means = []
+    for start in range(0, draws, step):
+        chosen = rng.integers(0, sums.size, (min(step, draws - start), sums.size))
+        means.append(sums[chosen].sum(1) / counts[chosen].sum(1))
+    return np.concatenate(means)
 
 
 def bootstrap(

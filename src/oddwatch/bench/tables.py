@@ -1,0 +1,116 @@
+"""Rows to JSON files and Markdown tables; pages generated from committed results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from oddwatch.core import InputError, to_jsonable
+
+Row = Mapping[str, Any]
+
+LAYOUT: dict[str, tuple[str, ...]] = {
+    "text to picture": ("system", "queries", "n_queries", "gallery", "R@1", "R@5", "R@10", "mAP", "mINP", "seconds_per_query"),
+    "text to moment": ("system", "queries", "n_queries", "gallery", "relevant", "R@1", "R@5", "R@10", "mAP"),
+    "facts": ("fact", "equivalence", "n", "accuracy", "balanced_accuracy", "coverage", "accuracy_known"),
+    "nobody matches": ("gallery", "n_true", "right_matches", "n_false", "right_nobody", "auc"),
+    "twins": ("queries", "people", "n", "right", "rate", "chance"),
+    "slots": ("slot", "true_matched", "true_contradicted", "true_unknown", "wrong_matched", "wrong_contradicted",
+              "wrong_unknown", "lost", "won"),
+}  # fmt: skip
+"""Columns of each protocol's table; other protocols show what their rows have."""
+
+BEGIN, END = "<!-- begin {} -->", "<!-- end {} -->"
+
+
+def system_of(row: Row) -> str:
+    """``coarse + facts`` or the method's name, marked where it is the default or transductive."""
+    name = " + ".join(row["stages"]) if row.get("stages") else str(row.get("method", ""))
+    marks = [
+        m for m, on in (("default", row.get("default")), ("transductive", row.get("transductive"))) if on
+    ]
+    return f"{name} ({', '.join(marks)})" if marks else name
+
+
+def _cell(row: Row, column: str) -> str:
+    value = system_of(row) if column == "system" else row.get(column)
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, float):
+        return str(value).replace("|", "\\|").replace("\n", " ")
+    percent = column.startswith(("R@", "mAP", "mINP"))
+    text = f"{value:.1f}" if percent else f"{value:.3g}" if column.startswith("seconds") else f"{value:.3f}"
+    ends = (row.get("ci95") or {}).get(column)
+    if ends:
+        low, high = (f"{e:.1f}" if percent else f"{e:.2f}" for e in ends)
+        text += f" [{low}, {high}]"
+    return text
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """One Markdown table per protocol, in order of first appearance; intervals are 95 %."""
+    parts = []
+    for protocol in dict.fromkeys(str(r.get("protocol", "results")) for r in rows):
+        own = [r for r in rows if str(r.get("protocol", "results")) == protocol]
+        columns = [
+            c for c in _columns(protocol, own) if c == "system" or any(r.get(c) is not None for r in own)
+        ]
+        lines = [f"**{protocol}** (seed {own[0].get('seed', '–')})", ""]
+        lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+        lines += ["| " + " | ".join(_cell(r, c) for c in columns) + " |" for r in own]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + ("\n" if parts else "")
+
+
+def _columns(protocol: str, rows: Sequence[Row]) -> Sequence[str]:
+    if protocol in LAYOUT:
+        return LAYOUT[protocol]
+    hidden = {"stages", "method", "default", "transductive", "protocol", "seed", "ci95", "per_class"}
+    return ["system", *dict.fromkeys(k for r in rows for k in r if k not in hidden)]
+
+
+def write_rows(path: str | Path, rows: Sequence[Row], about: Mapping[str, Any] | None = None) -> None:
+    """Write ``{"about": …, "rows": […]}`` as JSON, stable from run to run but for the numbers."""
+    data = {"about": to_jsonable(about or {}), "rows": to_jsonable(list(rows))}
+    Path(path).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a result file. Raises InputError when it is not one."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        rows = data["rows"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(str(path), f"is not a result file: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
+        raise InputError(str(path), "expected a list of rows")
+    return rows
+
+
+def filled(page: str, results: str | Path) -> str:
+    """``page`` with the text between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` replaced by the tables
+    of ``results``/NAME.json. Raises InputError for a mark without end or without result file."""
+    done, rest = [], page
+    while "<!-- begin " in rest:
+        before, _, rest = rest.partition("<!-- begin ")
+        name, found, rest = rest.partition(" -->")
+        _, closed, rest = rest.partition(END.format(name))
+        if not found or not closed or not name.replace("-", "").replace("_", "").isalnum():
+            raise InputError("page", f"the mark <!-- begin {name[:40]} --> has no end")
+        body = markdown(read_rows(Path(results) / f"{name}.json"))
+        done.append(f"{before}{BEGIN.format(name)}\n\n{body}\n{END.format(name)}")
+    return "".join(done) + rest
+
+
+def fill_page(page: str | Path, results: str | Path, check: bool = False) -> bool:
+    """Regenerate a page's tables in place. Returns whether it was up to date; ``check`` writes nothing."""
+    page = Path(page)
+    old = page.read_text(encoding="utf-8")
+    new = filled(old, results)
+    if new != old and not check:
+        page.write_text(new, encoding="utf-8")
+    return new == old
