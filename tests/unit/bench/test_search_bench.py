@@ -16,7 +16,7 @@ from oddwatch.bench.search import length_of, run_search_bench
 from oddwatch.bench.subjects import describe_all
 from oddwatch.core import Box, Evidence, Facts, Frame, InputError, Query, Reason, Slot
 from oddwatch.datasets.records import read_records
-from oddwatch.describe.atoms import ATOMS, COLORS, GROUPS, INDEX, SCHEMA_ID, members
+from oddwatch.describe.atoms import ATOMS, COLORS, INDEX, SCHEMA_ID, members
 
 PAINT = {c: baselines.PROTOTYPES[c] for c in ("red", "blue", "green", "white")}
 POSTURES = ("walking", "lying")
