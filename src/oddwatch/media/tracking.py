@@ -22,17 +22,20 @@ from oddwatch.media.motion import Sample, motion, sample
 
 _FORMAT = 1
 _POOL = 2
+_PLAIN = ("id", "first", "last", "frames", "best", "total", "colours")
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerSettings:
-    """``gap``: seconds a person may be out of sight. ``views``: looks kept a track. ``least_frames`` and
-    ``sure``: tracks of fewer detections are dropped unless one scores that much. ``start``: a score below
-    which a detection may carry a track on but not begin one."""
+    """``gap``: seconds a person may be out of sight. ``views``: looks kept a track. A track of fewer than
+    ``least_frames`` detections, or whose scores add up to less than ``evidence``, is dropped unless one
+    detection scores ``sure``. Below ``start`` a detection may carry a track on but not begin one. ``speed``:
+    fastest expected movement in body heights a second. ``limit``: largest cost of an association."""
 
     gap: float = 3.0
     views: int = 5
     least_frames: int = 2
+    evidence: float = 0.8
     sure: float = 0.45
     start: float = 0.25
     speed: float = 2.2
@@ -51,6 +54,7 @@ class _Live:
     looks: list[Look] = field(default_factory=list)
     frames: int = 1
     best: float = 0.0
+    total: float = 0.0
 
     @property
     def body(self) -> float:
@@ -107,7 +111,7 @@ class Tracker:
         done, self._done = self._done, []
         tracks, self._looks = [], {}
         for live in sorted(done, key=lambda t: (t.first, t.id)):
-            if live.frames < self.settings.least_frames and live.best < self.settings.sure:
+            if not self._is_credible(live):
                 continue
             looks = thinned(live.looks, self.settings.views)
             self._looks[live.id] = looks
@@ -134,6 +138,11 @@ class Tracker:
         """Present speed of every person in sight, in body heights a second."""
         return [math.hypot(*t.velocity) / t.body for t in self._live if t.last == self._time and t.frames > 1]
 
+    def _is_credible(self, track: _Live) -> bool:
+        s = self.settings
+        seen_enough = track.frames >= s.least_frames and track.total >= s.evidence
+        return seen_enough or track.best >= s.sure
+
     def _retire(self, time: float) -> None:
         over = [t for t in self._live if time - t.last > self.settings.gap]
         self._done += over
@@ -149,7 +158,8 @@ class Tracker:
         costs = np.array(
             [[self._cost(t, time, p, c) for p, c in zip(people, colours, strict=True)] for t in self._live]
         )
-        rows, columns = linear_sum_assignment(np.minimum(costs, 10.0))
+        # Pairs beyond the limit all cost the same, or avoiding one would break up good pairs.
+        rows, columns = linear_sum_assignment(np.minimum(costs, self.settings.limit + 1e-3))
         return [
             (self._live[r], int(c))
             for r, c in zip(rows, columns, strict=True)
@@ -177,12 +187,12 @@ class Tracker:
         track.velocity = (vx + share * ((x1 - x0) / step - vx), vy + share * ((y1 - y0) / step - vy))
         track.colours = [0.8 * a + 0.2 * b for a, b in zip(track.colours, colours, strict=True)]
         track.last, track.box, track.frames = time, person.box, track.frames + 1
-        track.best = max(track.best, person.score)
+        track.best, track.total = max(track.best, person.score), track.total + person.score
         track.samples.append(sample(time, person))
 
     def _begin(self, time: float, person: Person, colours: list[float]) -> None:
         new = _Live(self._next, time, time, person.box, (0.0, 0.0), colours, [sample(time, person)])
-        new.best = person.score
+        new.best = new.total = person.score
         self._live.append(new)
         self._next += 1
 
@@ -226,7 +236,7 @@ class Tracker:
 
 def _to_json(track: _Live) -> dict[str, Any]:
     return {
-        **{k: getattr(track, k) for k in ("id", "first", "last", "frames", "best", "colours")},
+        **{k: getattr(track, k) for k in _PLAIN},
         "box": track.box.as_list(),
         "velocity": list(track.velocity),
         "samples": [list(s) for s in track.samples],
@@ -238,7 +248,7 @@ def _from_json(data: Mapping[str, Any]) -> _Live:
     vx, vy = data["velocity"]
     samples: list[Any] = [tuple(s) for s in data["samples"]]
     return _Live(
-        **{k: data[k] for k in ("id", "first", "last", "frames", "best", "colours")},
+        **{k: data[k] for k in _PLAIN},
         box=Box(*data["box"]),
         velocity=(vx, vy),
         samples=samples,
