@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from oddwatch.describe import colors, garments
+from oddwatch.describe import garments
 from oddwatch.describe.atoms import COLORS, TONES
 from oddwatch.describe.garments import Look
 from oddwatch.describe.regions import Canvas, Painter, likeness
@@ -27,9 +27,16 @@ class Wardrobe:
         core = np.maximum.reduce([self.chest, self.sleeves, self.thighs, self.shins])
         self.own = likeness(canvas, painter.body(), core)
 
-    def weights(self, mask: np.ndarray, least: float = 0.25) -> np.ndarray:
+    def weights(self, mask: np.ndarray, least: float = 0.55) -> np.ndarray:
         """``mask`` where the picture is, less where the colour is the background's."""
         return np.asarray(mask * np.clip(self.own, least, 1) * self.canvas.inside, np.float32)
+
+    def upper(self) -> np.ndarray:
+        """Weights (h, w) of the upper garment. Sleeves count as much as the chest: a bag on the back or an open
+        jacket's shirt covers the chest, hardly ever the sleeves."""
+        chest, sleeves = self.weights(self.chest), self.weights(self.sleeves)
+        balance = float(np.clip(chest.sum() / max(sleeves.sum(), 1.0), 0.3, 2.5))
+        return np.asarray(np.maximum(chest, np.minimum(balance, 2.5) * sleeves), np.float32)
 
     def look(self, weights: np.ndarray) -> Look | None:
         """The look of a region given by weights (h, w)."""
@@ -40,8 +47,8 @@ class Wardrobe:
 def fill(sheet: Sheet, canvas: Canvas, painter: Painter, light: Light) -> None:
     """Colours, tones, pattern, sleeves, leg wear, shoes and hair into ``sheet``."""
     wardrobe = Wardrobe(canvas, painter, light)
-    upper = wardrobe.weights(np.maximum(wardrobe.chest, 0.8 * wardrobe.sleeves))
-    lower = wardrobe.weights(np.maximum(wardrobe.thighs, 0.6 * wardrobe.shins))
+    upper = wardrobe.upper()
+    lower = wardrobe.weights(np.maximum(wardrobe.thighs, 0.8 * wardrobe.shins))
     for name, weights in (("upper", upper), ("lower", lower)):
         look = wardrobe.look(weights)
         if look is None:

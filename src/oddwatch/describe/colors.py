@@ -21,10 +21,11 @@ GRID = 33
 BANDWIDTH = 6.0
 """Kernel width in ΔE (CIE76): two to three just noticeable differences."""
 
+# Cloth is called black well above a screen's black: its folds and the camera's fog lift it.
 _GREY_AXIS = (
-    [(level, "black") for level in (0, 4, 8, 12)]
-    + [(level, "grey") for level in (28, 36, 44, 52, 60, 68, 76)]
-    + [(level, "white") for level in (90, 95, 100)]
+    [(level, "black") for level in (0, 4, 8, 12, 16, 20, 24)]
+    + [(level, "grey") for level in (34, 40, 46, 52, 58, 64, 70, 76)]
+    + [(level, "white") for level in (84, 90, 95, 100)]
 )
 
 
@@ -52,7 +53,7 @@ def build_grid(size: int = GRID) -> np.ndarray:
     rgb = np.array([[int(v[i : i + 2], 16) for i in (1, 3, 5)] for _, v, _ in rows], np.uint8)
     shares = np.array([[s.get(t, 0.0) for t in COLORS] for _, _, s in rows], np.float32)
     anchors = np.array([[level, 0, 0] for level, _ in _GREY_AXIS], np.float32)
-    grey = np.array([[2.0 * (t == term) for t in COLORS] for _, term in _GREY_AXIS], np.float32)
+    grey = np.array([[4.0 * (t == term) for t in COLORS] for _, term in _GREY_AXIS], np.float32)
     centers, shares = np.concatenate([lab(rgb), anchors]), np.concatenate([shares, grey])
     axis = np.linspace(0, 1, size, dtype=np.float32)
     nodes = lab(np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3))
@@ -103,6 +104,14 @@ def expose(pixels: np.ndarray, gain: np.ndarray | float) -> np.ndarray:
     linear = linear / np.maximum(linear.max(-1, keepdims=True), 1)
     lit = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
     return lit.astype(np.float32)
+
+
+def vivid(pixels: np.ndarray, factor: float) -> np.ndarray:
+    """``pixels`` (N, 3) float 0–1 sRGB with their chroma ``factor`` times larger (Lab a and b)."""
+    values = lab(pixels)
+    values[:, 1:] *= factor
+    back = cv2.cvtColor(np.ascontiguousarray(values[None]), cv2.COLOR_LAB2RGB)[0]
+    return np.clip(np.asarray(back, np.float32), 0, 1)
 
 
 def illuminant(pixels: np.ndarray, power: float = 6.0, strength: float = 0.5) -> np.ndarray:

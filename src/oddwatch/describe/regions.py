@@ -186,7 +186,7 @@ class Painter:
 
     def thighs(self) -> np.ndarray:
         """Legs from below the hip to the knee."""
-        mask = self.both("hip", "knee", 0.2, 0.25, 0.95)
+        mask = self.both("hip", "knee", 0.2, 0.4, 1.0)
         return mask if mask.any() else self.band(0.55, 0.72, 0.35)
 
     def shins(self) -> np.ndarray:
