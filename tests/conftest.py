@@ -93,12 +93,12 @@ SENTENCE = "a man in a red jacket lying on the ground without a hat near a zorpl
 def made_up_query(text: str = SENTENCE) -> Query:
     """The sentence as a parser would read it; spans follow the text."""
     parts = [
-        ("man", "person", {}, False, "body"),
+        ("man", "person", {"person.man": 1.0}, False, "body"),
         ("red", "color", {"upper.color.red": 1.0}, False, "upper"),
         ("jacket", "garment", {"upper.type.jacket": 1.0, "upper.type.coat": 0.6}, False, "upper"),
         ("lying", "posture", {"posture.lying": 1.0}, False, "body"),
         ("ground", "place", {"place.street": 0.5, "place.pavement": 0.5}, False, "scene"),
-        ("without a hat", "accessory", {"head.wear.hat": 1.0}, True, "head"),
+        ("hat", "accessory", {"head.wear.hat": 1.0}, True, "head"),
     ]
     slots = [
         Slot(words, kind, atoms, negated, about, text.index(words), text.index(words) + len(words))
@@ -118,7 +118,7 @@ def made_up_hit(rank: int, box: Box, *, lying: bool, match: bool = True) -> Hit:
         Evidence("jacket", "matched", "upper.type.jacket", 0.71, upper),
         Evidence("lying", doing, "posture.lying", 0.96 if lying else 0.04, box),
         Evidence("ground", "matched", "place.pavement", 0.64, None),
-        Evidence("without a hat", "matched", "head.wear.hat", 0.08, Box(box.x0, box.y0, box.x0 + 46, box.y1)),
+        Evidence("not hat", "matched", "head.wear.hat", 0.08, Box(box.x0, box.y0, box.x0 + 46, box.y1)),
         Evidence("man", "unknown"),
     )
     said = {

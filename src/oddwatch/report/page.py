@@ -21,7 +21,7 @@ from markupsafe import Markup
 from oddwatch._version import __version__
 from oddwatch.core import Box, Evidence, Hit, OddwatchError, Query, Slot
 from oddwatch.report.pictures import around, data_uri, fitted, opened
-from oddwatch.report.wording import Word, clock, printable, wall, words
+from oddwatch.report.wording import Word, clock, printable, visible, wall, words
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def render(
         found=found,
         matches=[c for c in cards if found and c.hit.match],
         nearest=[c for c in cards if not (found and c.hit.match)],
-        unseen=[s.words for s in result.query.slots if not s.atoms],
+        unseen=[s.words for s in result.query.slots if not visible(s)],
         timing=_timing(result.timing),
         made=wall(made) if made else "",
         version=__version__,

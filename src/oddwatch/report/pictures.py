@@ -13,7 +13,7 @@ from oddwatch.core import Box, MediaError
 MAX_PIXELS = 50_000_000
 
 
-def context(pixels: np.ndarray, *, long_side: int = 960, quality: int = 85) -> tuple[bytes, float]:
+def context(pixels: np.ndarray, *, long_side: int = 1920, quality: int = 90) -> tuple[bytes, float]:
     """A frame as a JPEG of at most ``long_side`` pixels, and its scale.
 
     Args:

@@ -132,8 +132,13 @@ def _free(text: str, wanted: str, taken: Sequence[tuple[int, int]]) -> int:
     return -1
 
 
+def visible(slot: Slot) -> bool:
+    """Whether anything here can see what the slot says: ``person.*`` is read in sentences, never seen."""
+    return any(not atom.startswith("person.") for atom in slot.atoms)
+
+
 def _word(text: str, number: int, slot: Slot) -> Word:
-    role = "slot" if slot.atoms else "unseen"
+    role = "slot" if visible(slot) else "unseen"
     family = FAMILIES.get(slot.kind, "other")
     return Word(text, role, slot.kind, family, slot.negated, number, _swatch(slot))
 
