@@ -10,7 +10,7 @@ import numpy as np
 
 from oddwatch.bench.baselines import WORDS
 from oddwatch.bench.facts import accepted_colors, annotated
-from oddwatch.bench.subjects import Gallery, Language, ask
+from oddwatch.bench.subjects import Gallery, Language
 from oddwatch.core import InputError
 from oddwatch.datasets.records import Record
 from oddwatch.metrics.retrieval import bootstrap
@@ -71,7 +71,12 @@ def swapped_action(text: str, taken: str, rng: np.random.Generator) -> str | Non
 
 def falsified(gallery: Gallery, seed: int) -> list[tuple[str, str, str]]:
     """(true caption, its falsified twin, ``color`` or ``action``) for every record that allows one, in a
-    seeded order. The first caption of each record is used."""
+    seeded order. The first caption of each record is used.
+
+    Empty unless every record has annotated facts: what nobody wrote down is not known to be absent.
+    """
+    if not all(r.facts for r in gallery.records):
+        return []
     rng = np.random.default_rng(seed)
     taken: dict[str, set[str]] = {"upper": set(), "lower": set()}
     for record in gallery.records:
@@ -107,10 +112,11 @@ def nobody_rows(
     true = pairs[each : 2 * each] if len(pairs) >= 2 * each else pairs[:each]
     if not false:
         return []
-    top = {}
+    said, top = {}, {}
     for name, texts in (("true", [p[0] for p in true]), ("false", [p[1] for p in false])):
-        top[name] = np.array([_top_probability(gallery, t, language, depth) for t in texts])
-    right = {"true": top["true"] >= language.threshold, "false": top["false"] < language.threshold}
+        answers = [_answer(gallery, t, language, depth) for t in texts]
+        said[name], top[name] = np.array([a[0] for a in answers]), np.array([a[1] for a in answers])
+    right = {"true": said["true"], "false": ~said["false"]}
     kinds = {
         k: [bool(r) for r, p in zip(right["false"], false, strict=True) if p[2] == k]
         for k in ("color", "action")
@@ -121,7 +127,6 @@ def nobody_rows(
         "protocol": "nobody matches",
         "gallery": len(gallery.records),
         "seed": seed,
-        "threshold": language.threshold,
         "n_true": len(true),
         "n_false": len(false),
         "right_matches": float(right["true"].mean()),
@@ -138,12 +143,11 @@ def nobody_rows(
     return [row]
 
 
-def _top_probability(gallery: Gallery, text: str, language: Language, depth: int) -> float:
+def _answer(gallery: Gallery, text: str, language: Language, depth: int) -> tuple[bool, float]:
     try:
-        answer = ask(gallery, text, language, depth)
+        return language.answer(gallery, text, depth)
     except InputError:
-        return 0.0
-    return language.probability(answer.query, float(answer.facts.max()))
+        return False, 0.0
 
 
 def _auc(high: np.ndarray, low: np.ndarray) -> float:

@@ -17,14 +17,12 @@ VERDICTS = ("matched", "contradicted", "unknown")
 def verdicts(query: Query, facts: Facts, language: Language) -> list[tuple[str, str]]:
     """(kind, verdict) of every slot of ``query`` held against ``facts``."""
     reason = language.judge(query, facts)[1]
-    if not isinstance(reason, Reason):
+    if not isinstance(reason, Reason) or len(reason.evidence) != len(query.slots):
         return []
-    kinds = {
-        slot.words: f"{slot.about} {slot.kind}" if slot.kind == "color" else slot.kind for slot in query.slots
-    }
-    if reason.evidence:
-        return [(kinds.get(e.words, "other"), e.verdict) for e in reason.evidence]
-    return [(kinds.get(w, "other"), v) for v in VERDICTS for w in getattr(reason, v)]
+    pairs = zip(query.slots, reason.evidence, strict=True)
+    return [
+        (f"{s.about} {s.kind}" if s.kind in ("color", "garment") else s.kind, e.verdict) for s, e in pairs
+    ]
 
 
 def slot_rows(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from oddwatch.core import Box, Facts, Frame, Progress, Query
+from oddwatch.core import Box, Entry, Facts, Frame, Progress, Query
 from oddwatch.datasets.records import Record, frame
 
 if TYPE_CHECKING:
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 
 class Language(Protocol):
-    """The sentence half of the search; ``describe`` offers it, tests bring a toy. ``threshold`` is the
-    probability from which the first hit is said to match."""
+    """The sentence half of the search; ``describe`` offers it, tests bring a toy.
 
-    @property
-    def threshold(self) -> float: ...
+    ``scores`` (M,) are those of ``judge``, without its reasons; ``answer`` is whether a search says that its
+    first hit matches, and that hit's probability.
+    """
+
     def parse(self, text: str) -> Query: ...
     def weights(self, query: Query) -> np.ndarray: ...
     def judge(self, query: Query, facts: Facts) -> tuple[float, Any]: ...
-    def probability(self, query: Query, score: float) -> float: ...
+    def scores(self, query: Query, p: np.ndarray, known: np.ndarray) -> np.ndarray: ...
+    def answer(self, gallery: Gallery, text: str, depth: int) -> tuple[bool, float]: ...
 
 
 Looker = Callable[[Frame, Box | None], list[Facts]]
@@ -35,12 +37,15 @@ Looker = Callable[[Frame, Box | None], list[Facts]]
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
     """Described pictures. ``facts`` (M) belong to the records ``owner`` (M,) int; a record's score is the
-    best of its facts. ``evidence`` (M, A) float32 is what the coarse scan multiplies."""
+    best of its facts. ``evidence`` (M, A) float32 is what the coarse scan multiplies; ``p`` and ``known`` (M, A)
+    are the facts stacked."""
 
     records: Sequence[Record]
     facts: Sequence[Facts]
     owner: np.ndarray
     evidence: np.ndarray
+    p: np.ndarray
+    known: np.ndarray
     seconds: float
 
     @property
@@ -71,8 +76,10 @@ def describe_all(
         owner += [i] * len(seen)
         if progress is not None:
             progress("describing pictures", i + 1, len(records))
+    seconds = time.perf_counter() - started
     matrix = np.array([evidence(f) for f in facts], dtype=np.float32)
-    return Gallery(records, facts, np.array(owner, dtype=np.int64), matrix, time.perf_counter() - started)
+    p, known = np.array([f.p for f in facts]), np.array([f.known for f in facts])
+    return Gallery(records, facts, np.array(owner, dtype=np.int64), matrix, p, known, seconds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +102,7 @@ def ask(gallery: Gallery, text: str, language: Language, depth: int = 200) -> As
     coarse = gallery.evidence @ language.weights(query)
     t1 = time.perf_counter()
     near = np.argsort(-coarse, kind="stable")[:depth]
-    judged = np.array([language.judge(query, gallery.facts[i])[0] for i in near], dtype=np.float64)
+    judged = language.scores(query, gallery.p[near], gallery.known[near])
     floor = float(judged.min()) if judged.size else 0.0
     facts = floor - 1 - (float(coarse.max(initial=0)) - coarse.astype(np.float64))
     facts[near] = judged
@@ -112,13 +119,6 @@ class Described:
 
         self._match, self._parse, self._encoder = match, sentence.parse, sentence_encoder
 
-    @property
-    def threshold(self) -> float:
-        """The search's own threshold."""
-        from oddwatch.search.engine import MATCH_PROBABILITY
-
-        return MATCH_PROBABILITY
-
     def parse(self, text: str) -> Query:
         """Slots of a sentence."""
         return self._parse(text, self._encoder)
@@ -132,9 +132,37 @@ class Described:
         score, reason = self._match.judge(query, facts)
         return float(score), reason
 
-    def probability(self, query: Query, score: float) -> float:
-        """Calibrated probability of a match, 0–1."""
-        return float(self._match.probability(query, score))
+    def scores(self, query: Query, p: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """(M,) slot-wise scores of facts ``p``, ``known`` (M, A)."""
+        return np.asarray(self._match.scores(query, p, known), dtype=np.float64)
+
+    def answer(self, gallery: Gallery, text: str, depth: int) -> tuple[bool, float]:
+        """What ``search`` itself answers, asked for the first hit of any kind."""
+        from oddwatch.search.engine import search
+
+        stand_in: Any = _Searchable(gallery)
+        found = search(stand_in, text, top=1, kind="any", depth=depth, sentence_encoder=self._encoder)
+        probability = found.hits[0].probability if found.hits else None
+        return found.answer == "matches", probability or 0.0
+
+
+class _Searchable:
+    """A described gallery with what ``search`` asks of a stored one."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+
+    def search(self, space: str, vector: np.ndarray, k: int, where: object) -> tuple[list[str], np.ndarray]:
+        """The best ``k`` by the coarse scan."""
+        scores = self._gallery.evidence @ vector
+        best = np.argsort(-scores, kind="stable")[:k]
+        return [str(i) for i in best], scores[best]
+
+    def get_many(self, ids: Sequence[str]) -> list[Entry]:
+        """Entries that hold their facts and nothing else."""
+        return [
+            Entry(i, "", "person", None, None, None, None, facts=self._gallery.facts[int(i)]) for i in ids
+        ]
 
 
 def packaged_looker(models: Models) -> Looker:

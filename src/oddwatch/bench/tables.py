@@ -18,7 +18,7 @@ LAYOUT: dict[str, tuple[str, ...]] = {
     "nobody matches": ("gallery", "n_true", "right_matches", "n_false", "right_nobody", "auc"),
     "twins": ("queries", "people", "n", "right", "rate", "chance"),
     "slots": ("slot", "true_matched", "true_contradicted", "true_unknown", "wrong_matched", "wrong_contradicted",
-              "wrong_unknown", "lost", "won"),
+              "wrong_unknown", "lost", "won", "n_queries", "not_first", "words_unread"),
 }  # fmt: skip
 """Columns of each protocol's table; other protocols show what their rows have."""
 

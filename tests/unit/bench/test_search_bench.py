@@ -13,7 +13,7 @@ from PIL import Image
 
 from oddwatch.bench import baselines, facts, nobody
 from oddwatch.bench.search import length_of, run_search_bench
-from oddwatch.bench.subjects import describe_all
+from oddwatch.bench.subjects import Gallery, ask, describe_all
 from oddwatch.core import Box, Evidence, Facts, Frame, InputError, Query, Reason, Slot
 from oddwatch.datasets.records import read_records
 from oddwatch.describe.atoms import ATOMS, COLORS, INDEX, SCHEMA_ID, members
@@ -24,8 +24,6 @@ POSTURES = ("walking", "lying")
 
 class Toy:
     """Reads colour and posture words; needs no models."""
-
-    threshold = 0.5
 
     def parse(self, text: str) -> Query:
         words = text.lower().split()
@@ -58,8 +56,13 @@ class Toy:
         score = sum({"matched": 1, "contradicted": -1, "unknown": 0}[e.verdict] for e in seen)
         return float(score), Reason(evidence=tuple(seen))
 
-    def probability(self, query: Query, score: float) -> float:
-        return 0.9 if query.slots and score == len(query.slots) else 0.1
+    def scores(self, query: Query, p: np.ndarray, known: np.ndarray) -> np.ndarray:
+        return np.array([self.judge(query, Facts(SCHEMA_ID, a, b))[0] for a, b in zip(p, known, strict=True)])
+
+    def answer(self, gallery: Gallery, text: str, depth: int) -> tuple[bool, float]:
+        found = ask(gallery, text, self, depth)
+        probability = 0.9 if found.facts.max() == len(found.query.slots) else 0.1
+        return probability >= 0.5, probability
 
 
 def look(frame: Frame, box: Box | None) -> list[Facts]:
