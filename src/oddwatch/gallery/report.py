@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from oddwatch.core import Entry, Finding
-from oddwatch.gallery import codec, filters, sources, writer
+from oddwatch.gallery import codec, filters, sidecar, sources, writer
 from oddwatch.gallery.schema import FORMAT, pack_path, read_meta, unpack_path
 
 CHUNK = 500
@@ -178,6 +178,7 @@ def verify(db: sqlite3.Connection, folder: Path) -> dict[str, Any]:
         ).fetchone()[0]
         if bad:
             problems.append(f"space {space.name!r}: {bad} vectors are not {size} bytes long")
+    problems += sidecar.check(db, folder, writer.read_spaces(db))
     entries = db.execute("SELECT count(*) FROM entries").fetchone()[0]
     unfinished = [
         unpack_path(r[0]) for r in db.execute("SELECT path FROM sources WHERE status='indexing' ORDER BY n")

@@ -9,8 +9,9 @@ from functools import cache
 
 import numpy as np
 
-BLOCK = 16_384
-GATHER = 4_096
+BLOCK = 4_096
+ROWS = 1_024
+TASK = 65_536
 THREADS = max(1, min(4, os.cpu_count() or 1))
 
 
@@ -20,12 +21,16 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _blocks(n: int, size: int, work: Callable[[int, int], None]) -> None:
-    spans = [(lo, min(lo + size, n)) for lo in range(0, n, size)]
-    if len(spans) <= 2 or THREADS == 1:
-        for lo, hi in spans:
-            work(lo, hi)
+    def task(begin: int) -> None:
+        end = min(begin + TASK, n)
+        for lo in range(begin, end, size):
+            work(lo, min(lo + size, end))
+
+    if n <= TASK or THREADS == 1:
+        for begin in range(0, n, TASK):
+            task(begin)
         return
-    for _ in _pool().map(lambda s: work(*s), spans):
+    for _ in _pool().map(task, range(0, n, TASK)):
         pass
 
 
@@ -34,9 +39,9 @@ def column_scores(
 ) -> np.ndarray:
     """Inner products of sparse weights with byte columns.
 
-    ``codes`` (A, N) int8, column-major in the sense that one atom's values lie together; ``scale`` (N,)
-    float32; ``weights`` (A,) float32, of which only the non-zero are touched; ``rows`` (M,) restricts
-    to those. Gives (M,) or (N,) float32. Temporaries stay within a few MB whatever N is.
+    ``codes`` (A, N) int8, one atom's values side by side; ``scale`` (N,) float32; ``weights`` (A,)
+    float32, of which only the non-zero are touched; ``rows`` (M,) restricts to those. Gives (M,) or
+    (N,) float32. Temporaries stay within a few MB whatever N is.
     """
     used = np.flatnonzero(weights)
     w = np.ascontiguousarray(weights[used], dtype=np.float32)
@@ -46,11 +51,14 @@ def column_scores(
         return out
 
     def work(lo: int, hi: int) -> None:
-        part = np.empty((used.size, hi - lo), np.float32)
-        at = slice(lo, hi) if rows is None else rows[lo:hi]
-        for i, column in enumerate(used):
-            part[i] = codes[column, at]
-        np.dot(w, part, out=out[lo:hi])
+        if rows is None:
+            at: slice | np.ndarray = slice(lo, hi)
+            part = codes[used, lo:hi]
+        else:
+            at = rows[lo:hi]
+            part = codes[used[:, None], at]
+        # einsum, not BLAS: BLAS would start threads of its own inside each of ours.
+        np.einsum("i,ij->j", w, part.astype(np.float32), out=out[lo:hi])
         out[lo:hi] *= scale[at]
 
     _blocks(n, BLOCK, work)
@@ -66,10 +74,46 @@ def row_scores(matrix: np.ndarray, vector: np.ndarray, rows: np.ndarray | None =
     out = np.empty(len(rows), np.float32)
 
     def work(lo: int, hi: int) -> None:
-        np.dot(matrix[rows[lo:hi]], v, out=out[lo:hi])
+        np.einsum("ij,j->i", matrix[rows[lo:hi]], v, out=out[lo:hi])
 
-    _blocks(len(rows), GATHER, work)
+    _blocks(len(rows), ROWS, work)
     return out
+
+
+def exact_columns(codes: np.ndarray, scale: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """As :func:`column_scores` of ``rows``, summed in float64: the same number wherever a row lies."""
+    used = np.flatnonzero(weights)
+    w, out = weights[used].astype(np.float64), np.zeros(len(rows))
+    for lo in range(0, len(rows) if used.size else 0, BLOCK):
+        at = rows[lo : lo + BLOCK]
+        out[lo : lo + BLOCK] = (
+            np.einsum("i,ij->j", w, codes[used[:, None], at].astype(np.float64)) * scale[at]
+        )
+    return out.astype(np.float32)
+
+
+def exact_rows(matrix: np.ndarray, vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """As :func:`row_scores` of ``rows``, summed in float64: the same number wherever a row lies."""
+    v, out = vector.astype(np.float64), np.zeros(len(rows))
+    for lo in range(0, len(rows), ROWS):
+        part = matrix[rows[lo : lo + ROWS]].astype(np.float64)
+        out[lo : lo + ROWS] = np.einsum("ij,j->i", part, v)
+    return out.astype(np.float32)
+
+
+def near(scores: np.ndarray, k: int) -> np.ndarray:
+    """Positions of all rows that rounding alone could bring among the ``k`` best; rows at −inf are left out."""
+    k = min(k, len(scores))
+    if k <= 0:
+        return np.empty(0, np.int64)
+    if k == len(scores):
+        return np.flatnonzero(scores > -np.inf)
+    best = np.partition(scores, len(scores) - k)[len(scores) - k :]
+    least = best[0]
+    if least == -np.inf:
+        return np.flatnonzero(scores > -np.inf)
+    slack = np.float32(1e-5) * max(abs(best.max()), abs(least))
+    return np.flatnonzero(scores >= least - slack)
 
 
 def top(scores: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:

@@ -9,15 +9,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from oddwatch.gallery import ann
 from oddwatch.gallery.codec import COLUMN_SPACES, unpack_codes, unpack_vectors
 from oddwatch.gallery.filters import KINDS, Columns, Filter, Names
-from oddwatch.gallery.scan import column_scores, row_scores, top
+from oddwatch.gallery.scan import column_scores, exact_columns, exact_rows, near, row_scores, top
 
 CHUNK = 8_192
+EXACT_ROWS = 50_000
+"""Up to this many rows that pass a filter are always scanned exactly."""
+ANN_LIMIT = 500
+"""More answers than this are always found by an exact scan."""
 
 
 class Space(NamedTuple):
@@ -34,18 +40,25 @@ class Matrix:
     """The vectors of one space in one segment.
 
     ``values`` (A, N) int8 with ``scale`` (N,) for a column space, else (N, D) float32; ``present`` (N,)
-    bool says which rows have a vector there.
+    bool says which rows have a vector there; ``index`` is a FAISS file over them.
     """
 
     values: np.ndarray
     present: np.ndarray
     scale: np.ndarray | None = None
+    index: Path | None = None
 
     def scores(self, vector: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Inner products with all rows, or with ``rows``."""
         if self.scale is not None:
             return column_scores(self.values, self.scale, vector, rows)
         return row_scores(self.values, vector, rows)
+
+    def exact(self, vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The same with ``rows``, in double precision: equal vectors give equal scores, on every path."""
+        if self.scale is not None:
+            return exact_columns(self.values, self.scale, vector, rows)
+        return exact_rows(self.values, vector, rows)
 
 
 @dataclass(slots=True)
@@ -203,18 +216,23 @@ def kept_rows(segment: Segment, matrix: Matrix, condition: Filter | None) -> np.
 def best(
     segment: Segment, matrix: Matrix, vector: np.ndarray, k: int, mask: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, scores) of the ``k`` best rows of one segment, exactly."""
+    """(ids, scores) of the ``k`` best rows of one segment: exactly, or through its FAISS index where that is there,
+    many rows are left and few are wanted."""
     n = len(segment)
     count = n if mask is None else int(np.count_nonzero(mask))
     if count == 0:
         return segment.ids[:0], np.empty(0, np.float32)
-    if mask is not None and count * 4 < n:
+    rows = None
+    if matrix.index is not None and count > EXACT_ROWS and k <= ANN_LIMIT:
+        rows = ann.propose(matrix.index, vector, k, mask)
+    elif mask is not None and count * 4 < n:
         rows = np.flatnonzero(mask)
-        scores = matrix.scores(vector, rows)
-        at = top(scores, segment.ids[rows], k)
-        return segment.ids[rows[at]], scores[at]
-    scores = matrix.scores(vector)
-    if mask is not None:
+    scores = matrix.scores(vector, rows)
+    if rows is None and mask is not None:
         scores[~mask] = -np.inf
-    at = top(scores, segment.ids, k)
-    return segment.ids[at], scores[at]
+    candidates = near(scores, k)
+    if rows is not None:
+        candidates = rows[candidates]
+    final = matrix.exact(vector, candidates)
+    at = top(final, segment.ids[candidates], k)
+    return segment.ids[candidates[at]], final[at]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from oddwatch.core import EncoderMismatch, Entry, Finding, GalleryError, InputError, Where
-from oddwatch.gallery import codec, filters, report, schema, sources, writer
+from oddwatch.core import EncoderMismatch, Entry, Finding, GalleryError, InputError, Progress, Where
+from oddwatch.gallery import codec, filters, report, schema, sidecar, sources, writer
 from oddwatch.gallery.snapshot import Segment, Snapshot, Space, best, kept_rows
 from oddwatch.gallery.sources import SourceInfo, SourceState
 
+log = logging.getLogger(__name__)
+
 BATCH = 5_000
+SIDECAR_ROWS = 20_000
+"""A gallery with more entries gets search files at its first search."""
 PAGE = 500
 
 
@@ -189,11 +194,46 @@ class Gallery:
                 self._db.execute("PRAGMA secure_delete=ON")
             with self._writing():
                 count = report.remove(self._db, source, camera, before, ids)
+                sidecar.drop(self._db)
             self._forget()
             return count
 
+    def optimize(self, progress: Progress | None = None, *, ann: bool = True) -> bool:
+        """Write the files that make opening and searching fast, and above 300,000 vectors a FAISS index.
+
+        Call it after indexing. Searches are right without: a big gallery then loads slower, and is scanned whole.
+        Returns whether files were written; a disk too full for them is logged, not raised, for nothing is lost.
+        """
+        if self.readonly:
+            return False
+        with self._reading():
+            removals = schema.read_meta(self._db, "removals", "0")
+            spaces = writer.read_spaces(self._db)
+            try:
+                token = sidecar.build(self._db, self.path, spaces, with_ann=ann, progress=progress)
+            except OSError as error:
+                log.warning("%s: the search files could not be written: %s", self.path, error)
+                return False
+        with self._writing():
+            adopted = token is not None and sidecar.adopt(self._db, token, removals)
+            keep = schema.read_meta(self._db, "sidecar")
+            sidecar.sweep(self.path, keep)
+            self._snapshot = Snapshot()
+        return adopted
+
+    def _first_search(self) -> None:
+        """Make the search files before a big gallery is loaded without: the same work, done once for all."""
+        if self._snapshot.changes >= 0 or self.readonly:
+            return
+        with self._reading():
+            missing = not schema.read_meta(self._db, "sidecar")
+            big = self._db.execute("SELECT 1 FROM entries LIMIT 1 OFFSET ?", (SIDECAR_ROWS,)).fetchone()
+        if missing and big:
+            self.optimize(ann=False)
+
     def _forget(self) -> None:
         self._snapshot = Snapshot()
+        sidecar.sweep(self.path)
         self._db.execute("PRAGMA incremental_vacuum").fetchall()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -324,6 +364,7 @@ class Gallery:
         if k < 0:
             raise InputError("k", f"expected 0 or more, got {k}")
         query = np.asarray(vector, np.float32)
+        self._first_search()
         with self._reading():
             found = writer.read_spaces(self._db).get(space)
             self._check_query(space, found, query)
@@ -346,14 +387,20 @@ class Gallery:
             )
 
     def _parts(self, space: Space, where: Where | None) -> list[tuple[Segment, Any, np.ndarray | None]]:
-        snapshot = self._snapshot
-        snapshot.refresh(self._db, writer.read_spaces(self._db))
+        snapshot = self._current()
         condition = filters.bind(self._db, where, snapshot.cameras, snapshot.labels)
         parts = []
         for segment in snapshot.segments:
             matrix = snapshot.matrix(self._db, segment, space)
             parts.append((segment, matrix, kept_rows(segment, matrix, condition)))
         return parts
+
+    def _current(self) -> Snapshot:
+        spaces = writer.read_spaces(self._db)
+        if self._snapshot.changes < 0:
+            self._snapshot = sidecar.load(self._db, self.path, spaces)
+        self._snapshot.refresh(self._db, spaces)
+        return self._snapshot
 
     def scores_for(self, space: str, vector: np.ndarray, ids: Sequence[str]) -> np.ndarray:
         """Inner products of ``vector`` (D,) with the given entries: (N,) float32, NaN where there is no such vector."""
@@ -369,7 +416,7 @@ class Gallery:
         have = [i for i, name in enumerate(ids) if numbers.get(name) in blobs]
         if have:
             values = codec.unpack_vectors(space, [blobs[numbers[ids[i]]] for i in have], len(query))
-            out[have] = values @ query
+            out[have] = np.einsum("ij,j->i", values.astype(np.float64), query.astype(np.float64))
         return out
 
     # -- findings ----------------------------------------------------------------------------------------
