@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,9 +65,8 @@ def _importance(slot: Slot) -> float:
     return slot.weight * float(calibration()["kinds"].get(slot.kind, 1.0))
 
 
-@lru_cache(maxsize=64)
-def _compiled(slots: tuple[Slot, ...], key: str) -> _Plan:
-    used = [(s, a) for s in slots if (a := _visible(s)) and s.weight > 0]
+def _compile(query: Query) -> _Plan:
+    used = [(s, a) for s in query.slots if (a := _visible(s)) and s.weight > 0]
     width = max((len(a) for _, a in used), default=1)
     index, alt = np.zeros((len(used), width), np.int64), np.zeros((len(used), width))
     for row, (_, atoms) in enumerate(used):
@@ -79,18 +78,20 @@ def _compiled(slots: tuple[Slot, ...], key: str) -> _Plan:
     return _Plan(tuple(s for s, _ in used), index, alt, sign, weight)
 
 
-class _Hashed(tuple[Slot, ...]):
-    """Slots hold dicts and cannot be hashed; two tuples with one JSON form are one key."""
-
-    __slots__ = ()
-
-    def __hash__(self) -> int:
-        return 0
+_PLANS: dict[int, tuple[Query, _Plan]] = {}
+"""Plans of the last queries by identity (slots hold dicts and cannot be hashed); the query is kept with its
+plan so that its id cannot be taken by another."""
 
 
 def _plan(query: Query) -> _Plan:
-    key = repr([(s.words, sorted(s.atoms.items()), s.negated, s.weight, s.kind, s.start) for s in query.slots])
-    return _compiled(_Hashed(query.slots), key)
+    kept = _PLANS.get(id(query))
+    if kept is not None and kept[0] is query:
+        return kept[1]
+    plan = _compile(query)
+    if len(_PLANS) >= 64:
+        _PLANS.clear()
+    _PLANS[id(query)] = (query, plan)
+    return plan
 
 
 def weights(query: Query) -> np.ndarray:
@@ -271,7 +272,7 @@ def fit_calibration(samples: Iterable[Sample], *, ridge: float = 1e-2, write: Pa
     if write is not None:
         write.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         calibration.cache_clear()
-        _compiled.cache_clear()
+        _PLANS.clear()
     return result
 
 

@@ -370,7 +370,7 @@ class Reader:
     def _count(self, np: NounPhrase) -> None:
         assert np.head is not None and np.head.sense is not None
         n, unit, cls = np.number, np.number_unit, np.cls
-        plural = np.head.form == "s" or cls == "people"
+        plural = (np.head.form == "s" or cls == "people") and not self._singular_follows(np)
         if cls in ("group2", "group3", "groupn"):
             for atoms in np.head.sense.meanings:
                 self._add(np.head.start, np.head.end, atoms, "scene", negated=False)
@@ -387,6 +387,11 @@ class Reader:
                                                    "count.many": 0.8, "count.two": 0.7, "count.three": 0.8}, "scene")  # fmt: skip
         if self.moment is None:
             self.moment = bool((n or 0) >= 3 or (n is None and plural))
+
+    def _singular_follows(self, np: NounPhrase) -> bool:
+        """ "The girls is wearing": the verb says that the plural is a slip."""
+        after = next((u for u in self.units if u.start >= np.end), None)
+        return after is not None and after.low in ("is", "has", "was", "wears", "stands", "appears", "isn")
 
     def _companion(self, np: NounPhrase, another: bool) -> None:
         """A second person: company for the first; what follows describes the second."""
