@@ -181,7 +181,7 @@ def test_pictures_have_words_and_controls_are_buttons(made_up_search, tmp_path):
     assert [a["lang"] for t, a in outline.tags if t == "html"] == ["en"]
 
 
-@pytest.mark.parametrize(("hits", "least", "most"), [(5, 100_000, 500_000), (40, 200_000, 2_000_000)])
+@pytest.mark.parametrize(("hits", "least", "most"), [(5, 100_000, 500_000), (24, 200_000, 2_000_000)])
 def test_twenty_noisy_frames_stay_under_two_megabytes(hits, least, most, made_up_search, tmp_path):
     search, _ = made_up_search(1, 1)
     search.hits = [dataclasses.replace(search.hits[0], rank=i + 1) for i in range(hits)]
