@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oddwatch.core import InputError, Progress, Span
+from oddwatch.bench.baselines import histogram_scores, histograms_of
+from oddwatch.core import Entry, InputError, Progress, Span
 from oddwatch.datasets.formats import read_footage
 from oddwatch.datasets.records import Footage
 from oddwatch.metrics.retrieval import Ranks, bootstrap, expected_at_random, positive_ranks
+
+if TYPE_CHECKING:
+    from oddwatch.pipeline.models import Models
 
 Row = dict[str, Any]
 
@@ -23,11 +28,12 @@ class Moments:
     """Everything a search may answer: (video, span) of each entry, and what scores a sentence against them.
 
     ``scores(text)`` is (M,), higher = better, NaN for an entry it says nothing about; it may raise InputError
-    for a sentence it does not read.
+    for a sentence it does not read. ``histograms`` (M, 12) are colour shares for the baseline.
     """
 
     entries: Sequence[tuple[str, Span]]
     scores: Callable[[str], np.ndarray]
+    histograms: np.ndarray | None = None
 
 
 def relevant(entries: Sequence[tuple[str, Span]], video: str, span: Span, rule: str) -> np.ndarray:
@@ -95,7 +101,57 @@ def run_moment_bench(
         )
         chance = expected_at_random([int(t.sum()) for t in truth.values()], len(moments.entries))
         rows.append({"method": "random", "default": False, **shared, **chance, "ci95": None})
+        if moments.histograms is not None:
+            colors = [histogram_scores(t, moments.histograms) for t in texts]
+            plain = Ranks(
+                tuple(positive_ranks(c, truth[t]) for c, t in zip(colors, texts, strict=True)), ranks.gallery
+            )
+            by_color = {**plain.summary(), "ci95": _intervals(plain, seed)}
+            rows.append({"method": "colour-histogram", "default": False, **shared, **by_color})
     return rows
+
+
+def packaged_index(
+    models: Models, folder: str | Path, progress: Progress | None = None
+) -> Callable[[Sequence[str]], Moments]:
+    """Index videos with the pipeline into a gallery in ``folder``; sentences are scored as ``search`` does,
+    against the kind of entry they ask for."""
+    from oddwatch.describe import match
+    from oddwatch.describe.sentence import parse
+    from oddwatch.gallery.store import Gallery
+    from oddwatch.pipeline.index import IndexOptions, index
+    from oddwatch.pipeline.models import spaces
+
+    def build(videos: Sequence[str]) -> Moments:
+        with Gallery.open(folder, encoders=spaces()) as gallery:
+            index(videos, gallery, models, IndexOptions(), progress)
+            kept = [e for e in gallery.entries() if e.facts is not None and e.span is not None]
+        if not kept:
+            raise InputError("videos", "nothing was indexed", "see the index report")
+        p = np.array([e.facts.p for e in kept if e.facts])
+        known = np.array([e.facts.known for e in kept if e.facts])
+        kinds = np.array([e.kind for e in kept])
+
+        def scores(text: str) -> np.ndarray:
+            query = parse(text, models.sentence)
+            if not query.slots:
+                raise InputError("query", "no word of it was understood")
+            fits = np.asarray(match.scores(query, p, known), dtype=np.float64)
+            return np.where(kinds == query.target, fits, np.nan)
+
+        spans = [(e.source, e.span) for e in kept if e.span]
+        return Moments(spans, scores, histograms_of([(_seen(e), None) for e in kept]))
+
+    return build
+
+
+def _seen(entry: Entry) -> np.ndarray:
+    from PIL import Image
+
+    if entry.thumbnail is None:
+        return np.zeros((1, 1, 3), dtype=np.uint8)
+    with Image.open(io.BytesIO(entry.thumbnail), formats=("JPEG",)) as picture:
+        return np.array(picture.convert("RGB"))
 
 
 def _intervals(ranks: Ranks, seed: int) -> dict[str, list[float] | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from oddwatch.bench import baselines, facts, nobody, slots
+from oddwatch.bench import baselines, facts, nobody, oracle, slots
+from oddwatch.bench.moments import packaged_index, run_moment_bench
 from oddwatch.bench.subjects import (
     Asked,
     Described,
@@ -22,6 +24,7 @@ from oddwatch.bench.subjects import (
     packaged_looker,
 )
 from oddwatch.core import Facts, InputError, Progress
+from oddwatch.datasets.formats import FOOTAGE_READERS, detect_format
 from oddwatch.datasets.records import Record, pixels, read_records
 from oddwatch.metrics.retrieval import Ranks, bootstrap, expected_at_random, ranks_of
 from oddwatch.pipeline.models import Models
@@ -29,6 +32,8 @@ from oddwatch.pipeline.models import Models
 SHORT_WORDS = 14
 """A query of at most this many words is short."""
 DEFAULT_STAGES = ("coarse", "facts")
+DOING = frozenset({"posture", "action", "motion"})
+"""Kinds of slots that say what somebody does."""
 PERCENT = ("R@1", "R@5", "R@10", "mAP", "mAP@10", "mINP")
 
 Row = dict[str, Any]
@@ -60,12 +65,21 @@ def run_search_bench(
     is; recalls and means of a retrieval are in percent with ``ci95`` from a bootstrap over pictures, rates of
     the other protocols 0–1; None where undefined.
 
+    A folder of videos with described events gives the rows of :func:`run_moment_bench` instead.
+
     Raises:
         InputError: unknown stages, or data without a caption.
     """
     chosen = tuple(stages or DEFAULT_STAGES)
     if chosen not in (("coarse",), DEFAULT_STAGES):
         raise InputError("stages", f"cannot measure {list(chosen)}", "coarse, or coarse and facts")
+    if isinstance(data, (str, Path)) and Path(data).is_dir() and detect_format(data) in FOOTAGE_READERS:
+        models = Models(device=device, threads=threads)
+        with tempfile.TemporaryDirectory() as folder:
+            gallery_path = Path(folder) / "gallery"
+            return run_moment_bench(
+                data, packaged_index(models, gallery_path, progress), seed=seed, progress=progress
+            )
     records = list(data) if not isinstance(data, (str, Path)) else read_records(data)
     asked = [(t, r.image_id) for r in records for t in dict.fromkeys(r.captions) if t.strip()]
     if not asked:
@@ -73,13 +87,19 @@ def run_search_bench(
     if look is None or language is None:
         models = Models(device=device, threads=threads)
         look, language = look or packaged_looker(models), language or Described(models.sentence)
-    gallery = describe_all(records, look, evidence or _evidence(), progress)
+    evidence = evidence or _evidence()
+    gallery = describe_all(records, look, evidence, progress)
     answers = []
     for i, (text, _) in enumerate(asked):
         answers.append(_ask(gallery, text, language, depth))
         if progress is not None:
             progress("asking", i + 1, len(asked))
     rows = _retrieval_rows(gallery, asked, answers, chosen, seed)
+    struck = "text to picture, doing words struck out"
+    rows += _variant(gallery, asked, language, depth, seed, struck, DOING)
+    told = oracle.true_gallery(gallery, language, evidence)
+    if told is not None:
+        rows += _variant(told, asked, language, depth, seed, "text to picture, facts as annotated")
     rows += baseline_rows(records, asked, seed)
     rows += facts.fact_rows(gallery, seed)
     rows += nobody.nobody_rows(gallery, language, seed, depth)
@@ -94,10 +114,12 @@ def _evidence() -> Callable[[Facts], np.ndarray]:
     return evidence
 
 
-def _ask(gallery: Gallery, text: str, language: Language, depth: int) -> Asked | None:
+def _ask(
+    gallery: Gallery, text: str, language: Language, depth: int, strike: frozenset[str] = frozenset()
+) -> Asked | None:
     """None for a sentence the parser refuses: it counts as a query answered last."""
     try:
-        return ask(gallery, text, language, depth)
+        return ask(gallery, text, language, depth, strike)
     except InputError:
         return None
 
@@ -127,6 +149,26 @@ def _retrieval_rows(
         }
         rows += rows_of_scores(scores, asked, gallery.ids, extra, seed)
     return rows
+
+
+def _variant(
+    gallery: Gallery,
+    asked: Sequence[tuple[str, str]],
+    language: Language,
+    depth: int,
+    seed: int,
+    protocol: str,
+    strike: frozenset[str] = frozenset(),
+) -> list[Row]:
+    """The default's rows under another ``protocol``: with slots struck out, or over other facts."""
+    scores = np.full((len(asked), len(gallery.records)), -np.inf)
+    for i, (text, _) in enumerate(asked):
+        answer = _ask(gallery, text, language, depth, strike)
+        if answer is not None:
+            scores[i] = answer.facts
+    extra = {"stages": list(DEFAULT_STAGES), "default": False}
+    rows = rows_of_scores(scores, asked, gallery.ids, extra, seed)
+    return [{**row, "protocol": protocol} for row in rows]
 
 
 def rows_of_scores(

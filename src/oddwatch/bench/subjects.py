@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -92,13 +92,18 @@ class Asked:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def ask(gallery: Gallery, text: str, language: Language, depth: int = 200) -> Asked:
+def ask(
+    gallery: Gallery, text: str, language: Language, depth: int = 200, strike: frozenset[str] = frozenset()
+) -> Asked:
     """Score ``text`` against the gallery as ``search`` does: scan all, judge the best ``depth`` slot by slot.
 
-    Records beyond ``depth`` stay behind the judged ones, in the order of the scan.
+    Records beyond ``depth`` stay behind the judged ones, in the order of the scan. Slots of the kinds in
+    ``strike`` are left out of the query.
     """
     t0 = time.perf_counter()
     query = language.parse(text)
+    if strike:
+        query = replace(query, slots=tuple(s for s in query.slots if s.kind not in strike))
     coarse = gallery.evidence @ language.weights(query)
     t1 = time.perf_counter()
     near = np.argsort(-coarse, kind="stable")[:depth]

@@ -67,8 +67,8 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _columns(protocol: str, rows: Sequence[Row]) -> Sequence[str]:
-    if protocol in LAYOUT:
-        return LAYOUT[protocol]
+    if protocol.split(",")[0] in LAYOUT:
+        return LAYOUT[protocol.split(",")[0]]
     hidden = {"stages", "method", "default", "transductive", "protocol", "seed", "ci95", "per_class"}
     return ["system", *dict.fromkeys(k for r in rows for k in r if k not in hidden)]
 

@@ -213,10 +213,11 @@ def read_records(path: str | Path) -> list[Record]:
     name = detect_format(path)
     reader = READERS.get(name or "")
     if reader is None:
+        known = ", ".join(READERS)
         raise InputError(
             str(path),
             "no captioned pictures found",
-            "expected records.jsonl with pictures beside it or in a zip, or a data set known to docs/data.md",
+            f"expected records.jsonl with pictures beside it or in a zip, or a folder like {known}",
         )
     return reader(path)
 

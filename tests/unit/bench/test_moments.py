@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from oddwatch.bench.baselines import PROTOTYPES
 from oddwatch.bench.moments import Moments, relevant, run_moment_bench
 from oddwatch.core import InputError, Span
 from oddwatch.datasets.records import Event, Footage
@@ -40,6 +41,15 @@ def test_rows_by_overlap() -> None:
     assert half["R@5"] == pytest.approx(75.0), "a sentence that was not read is answered last"
     assert (chance["method"], chance["R@1"]) == ("random", pytest.approx(100 * (4 * 1 / 6) / 4))
     assert iou["relevant"] == "iou" and iou["n_queries"] == 4
+
+
+def test_colors_of_moments_are_a_baseline() -> None:
+    histograms = np.zeros((len(ENTRIES), 12))
+    histograms[0, list(PROTOTYPES).index("red")] = 1
+    footage = [Footage("a.mp4", 20, (Event(Span(0, 5), "a red coat"),))]
+    rows = run_moment_bench(footage, lambda v: Moments(ENTRIES, lambda t: np.zeros(6), histograms))
+    found = {r.get("method", "search"): r for r in rows if r["relevant"] == "half"}
+    assert (found["colour-histogram"]["R@1"], found["search"]["R@1"]) == (100.0, 0.0)
 
 
 def test_rules_of_relevance() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oddwatch.bench import baselines, facts, nobody
+from oddwatch.bench import baselines, facts, nobody, oracle
 from oddwatch.bench.search import length_of, run_search_bench
 from oddwatch.bench.subjects import Gallery, ask, describe_all
 from oddwatch.core import Box, Evidence, Facts, Frame, InputError, Query, Reason, Slot
@@ -124,6 +124,24 @@ def test_rows_of_a_gallery_that_can_be_solved(folder: Path) -> None:
         )
     assert found[("coarse", "facts"), "all"]["default"] and not found[("coarse",), "all"]["default"]
     json.dumps(rows)
+
+
+def test_without_doing_words_twins_cannot_be_told(folder: Path) -> None:
+    rows = {r["queries"]: r for r in _rows(folder) if r["protocol"].endswith("struck out")}
+    assert (rows["all"]["R@1"], rows["all"]["R@5"], rows["all"]["default"]) == (0.0, 100.0, False)
+    assert rows["all"]["mAP"] == 50.0
+
+
+def test_annotated_facts_in_place_of_seen_ones(folder: Path) -> None:
+    def blind(frame: Frame, box: Box | None) -> list[Facts]:
+        return [Facts(SCHEMA_ID, np.full(len(ATOMS), 0.1, np.float32), np.zeros(len(ATOMS), bool))]
+
+    rows = run_search_bench(folder, look=blind, language=Toy(), evidence=evidence)
+    told = {r["queries"]: r for r in rows if r["protocol"].endswith("as annotated")}
+    assert (told["all"]["R@1"], told["all"]["default"]) == (100.0, False)
+    truth = oracle.true_facts({"upper": {"color": "red"}, "posture": "unknown"}, Toy())
+    assert truth.p[INDEX["upper.color.red"]] > 0.9 > 0.1 > truth.p[INDEX["upper.color.blue"]]
+    assert not truth.known[members("posture")].any()
 
 
 def test_fact_rows(folder: Path) -> None:
