@@ -1,0 +1,10 @@
+"""The command line, one file per verb. ``main`` is the entry point."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failure, 2 usage error, 130 stopped by Ctrl-C."""
+    from oddwatch.cli.app import run
+
+    run()

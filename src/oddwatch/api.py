@@ -1,0 +1,113 @@
+"""The public face of a gallery: open, index, search, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from oddwatch.core import Hit, Where
+
+if TYPE_CHECKING:
+    from oddwatch.core import Progress
+    from oddwatch.gallery.store import Gallery as Store
+    from oddwatch.pipeline.index import IndexOptions, IndexReport
+    from oddwatch.pipeline.models import Models
+    from oddwatch.search.engine import Kind, SearchResult
+
+
+class Gallery:
+    """A folder that remembers people and moments, and answers sentences.
+
+    >>> gallery = Gallery.open("g")                                  # doctest: +SKIP
+    >>> gallery.index(["footage/", "more.mp4"])                      # doctest: +SKIP
+    >>> gallery.search("a woman in a yellow coat runs")[0].reason    # doctest: +SKIP
+    """
+
+    def __init__(self, store: Store, models: Models) -> None:
+        self.store, self.models = store, models
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        create: bool = True,
+        readonly: bool = False,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> Self:
+        """Open the gallery in folder ``path``, made if missing and ``create``. Models load on first use.
+
+        Raises:
+            GalleryError: no gallery there, a newer format, or a damaged one.
+            EncoderMismatch: its vectors were made by other models than these.
+        """
+        from oddwatch.gallery.store import Gallery as Store
+        from oddwatch.pipeline.models import Models, spaces
+
+        store = Store.open(path, create=create, readonly=readonly, encoders=spaces())
+        return cls(store, Models(device=device, threads=threads))
+
+    def index(
+        self,
+        inputs: Iterable[str | Path],
+        *,
+        options: IndexOptions | None = None,
+        progress: Progress | None = None,
+    ) -> IndexReport:
+        """Find people and moments in files, folders and globs, and remember them. Resumable."""
+        from oddwatch.pipeline.index import IndexOptions, index
+
+        return index(list(inputs), self.store, self.models, options or IndexOptions(), progress)
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        top: int = 10,
+        where: Where | None = None,
+        kind: Kind = "auto",
+        min_probability: float | None = None,
+        like: str | Path | np.ndarray | None = None,
+    ) -> SearchResult:
+        """Rank entries by a sentence and / or a picture of a person. See :func:`oddwatch.search.engine.search`."""
+        from oddwatch.pipeline.models import picture_vector
+        from oddwatch.search.engine import search
+
+        vector = None if like is None else picture_vector(self.models, like)
+        return search(
+            self.store,
+            text,
+            top=top,
+            where=where,
+            kind=kind,
+            min_probability=min_probability,
+            like=vector,
+            sentence_encoder=self.models.sentence,
+        )
+
+    def report(self, result: SearchResult, out: str | Path) -> Path:
+        """Write the answer as one self-contained HTML file."""
+        from oddwatch.pipeline.pictures import context_picture
+        from oddwatch.report import render
+
+        return render(result, context_picture, Path(out))
+
+    def clips(self, result: SearchResult | Sequence[Hit], folder: str | Path) -> list[Path]:
+        """Write a short clip (a still for a picture) of every hit into ``folder``."""
+        from oddwatch.pipeline.pictures import write_clips
+
+        return write_clips(list(result), Path(folder))
+
+    def close(self) -> None:
+        """Close the files; further use raises GalleryError."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,93 @@
+"""What several verbs share: options, progress on standard error, JSON on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from oddwatch.core.errors import InputError
+from oddwatch.core.jsonable import to_jsonable
+from oddwatch.core.protocols import Progress
+
+
+class Device(StrEnum):
+    """Where models run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+GalleryOption = Annotated[
+    Path, typer.Option("--gallery", "-g", envvar="ODDWATCH_GALLERY", help="The gallery's folder.")
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where models run.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads of each model; default: all cores.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def print_json(value: Any) -> None:
+    """``value`` as one line of JSON on standard output (ASCII, so odd file names survive)."""
+    sys.stdout.write(json.dumps(to_jsonable(value)) + "\n")
+
+
+def say(text: str) -> None:
+    """A line for people, on standard output; bytes that are no text are shown escaped."""
+    typer.echo(text.encode("utf-8", "backslashreplace").decode())
+
+
+def note(text: str) -> None:
+    """A remark on standard error."""
+    typer.echo(text.encode("utf-8", "backslashreplace").decode(), err=True)
+
+
+def when(text: str | None, option: str) -> datetime | None:
+    """An ISO date or time; without a zone it is read as UTC.
+
+    Raises:
+        InputError: the text is no ISO 8601 time.
+    """
+    if text is None:
+        return None
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(option, f"{text!r} is no ISO time", "like 2026-05-01T14:30") from error
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+@contextmanager
+def progress_bar(quiet: bool = False) -> Iterator[Progress | None]:
+    """A progress callback that draws on standard error, or None when quiet or not a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def update(what: str, done: float, total: float) -> None:
+            shown = what.encode("utf-8", "backslashreplace").decode()
+            bar.update(task, description=shown[-50:], completed=done, total=total or None)
+
+        yield update

@@ -1,0 +1,62 @@
+"""``oddwatch index``: pictures and videos into a gallery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oddwatch.cli.common import (
+    Device,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    ThreadsOption,
+    note,
+    print_json,
+    progress_bar,
+    say,
+    when,
+)
+
+
+def index(
+    inputs: Annotated[list[str], typer.Argument(help="Folders, pictures, videos or globs.")],
+    gallery: GalleryOption = Path("gallery"),
+    camera: Annotated[str | None, typer.Option(help="Name of the camera that filmed this.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Wall-clock time of the first frame, ISO 8601 (UTC if no zone).")
+    ] = None,
+    fps: Annotated[float, typer.Option(min=0.05, max=60, help="Frames analysed per second of video.")] = 2.0,
+    sample: Annotated[str, typer.Option(help="Sample video by `time` or by `scene` change.")] = "time",
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Find the people and moments in pictures and videos and remember them in a gallery.
+
+    A second run skips what has not changed and goes on where an interrupted one stopped. Files that
+    cannot be read are reported and skipped.
+    """
+    from oddwatch.api import Gallery
+    from oddwatch.pipeline.index import IndexOptions
+
+    options = IndexOptions(fps=fps, sample=sample, camera=camera, start=when(start, "--start"))
+    with (
+        Gallery.open(gallery, device=device.value, threads=threads) as opened,
+        progress_bar(json_) as progress,
+    ):
+        report = opened.index(inputs, options=options, progress=progress)
+    if json_:
+        print_json(report.to_json())
+    else:
+        for path, reason in report.skipped:
+            note(f"skipped {path}: {reason}")
+        for path, problem in report.problems:
+            note(f"{path}: {problem}")
+        say(report.summary())
+        if report.sources:
+            say(f'now: oddwatch search "a person in a red jacket" --gallery {gallery}')
+    if not report.sources and not report.unchanged and report.skipped:
+        raise typer.Exit(1)

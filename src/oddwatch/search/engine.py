@@ -1,0 +1,221 @@
+"""Search a gallery with a sentence, a picture, or both.
+
+The coarse stage is one scan: the parsed sentence is a sparse weight vector over the atoms, every entry
+an evidence vector over the same atoms (``describe``). The best ``depth`` entries are then judged slot by
+slot, which is where alternatives, negation and *unknown* get their exact meaning and the reason is made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from oddwatch.core import Entry, EntryKind, Hit, InputError, Jsonable, Query, Reason, Where
+from oddwatch.describe import match as matching
+from oddwatch.describe.sentence import parse
+
+if TYPE_CHECKING:
+    from oddwatch.core import TextEncoder
+    from oddwatch.gallery.store import Gallery
+
+Kind = Literal["auto", "any", "person", "moment"]
+LIKE_SIMILARITY = 0.8
+"""Cosine of picture vectors from which on two people are said to look alike (a likeness, no identity)."""
+RRF_K = 60
+"""Reciprocal rank fusion's constant (Cormack et al., SIGIR 2009)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchResult(Jsonable):
+    """The parsed query, the ranking, whether the first hit passes the threshold, and seconds per step."""
+
+    query: Query
+    hits: tuple[Hit, ...]
+    answer: Literal["matches", "nobody matches"]
+    timing: Mapping[str, float] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``search --json`` prints: query, parsed, hits, answer, timing."""
+        parsed = self.query.to_json()
+        text = parsed.pop("text")
+        hits = [hit.to_json() for hit in self.hits]
+        return {
+            "query": text,
+            "parsed": parsed,
+            "hits": hits,
+            "answer": self.answer,
+            "timing": dict(self.timing),
+        }
+
+
+def search(
+    gallery: Gallery,
+    text: str | None,
+    *,
+    top: int = 10,
+    where: Where | None = None,
+    kind: Kind = "auto",
+    min_probability: float | None = None,
+    threshold: float | None = None,
+    like: np.ndarray | None = None,
+    depth: int = 200,
+    sentence_encoder: TextEncoder | None = None,
+) -> SearchResult:
+    """Rank the entries of ``gallery`` by how well they fit ``text`` and / or a picture's vector.
+
+    ``kind`` chooses people, moments, any, or what the sentence is about (auto). ``like`` is a unit vector
+    of the gallery's image space. ``min_probability`` drops hits below it; ``threshold`` only decides
+    ``match`` and ``answer`` (None: the calibrated one). ``depth`` entries of the scan are judged slot by slot.
+
+    Raises:
+        InputError: neither text nor picture, an empty or unreadable sentence, ``top`` below 1.
+    """
+    if top < 1:
+        raise InputError("top", f"expected 1 or more, got {top}")
+    if text is None and like is None:
+        raise InputError("query", "expected a sentence or a picture")
+    timing: dict[str, float] = {}
+    started = clock = time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal clock
+        now = time.perf_counter()
+        timing[name] = now - clock
+        clock = now
+
+    query = understood(text, sentence_encoder) if text is not None else Query("")
+    lap("parse")
+    chosen = _where(where, kind, query if text is not None else None)
+    stages = _candidates(gallery, query, like, max(depth, top), chosen)
+    lap("scan")
+    entries = {e.id: e for e in gallery.get_many(list(stages))}
+    order = _ranked(query, list(entries.values()), stages) if entries else []
+    hits = _hits(query, entries, order, stages, top, threshold, min_probability)
+    lap("judge")
+    timing["total"] = time.perf_counter() - started
+    answer: Literal["matches", "nobody matches"] = "matches" if hits and hits[0].match else "nobody matches"
+    return SearchResult(query, tuple(hits), answer, timing)
+
+
+def understood(text: str, sentence_encoder: TextEncoder | None = None) -> Query:
+    """Parse ``text``, or say in one line why nothing can be searched for.
+
+    Raises:
+        InputError: empty, too long, in a language the parser does not read, or without a readable word.
+    """
+    query = parse(text, sentence_encoder)
+    if query.slots:
+        return query
+    if query.language != "en":
+        raise InputError(
+            "query",
+            f"the sentence was not understood: it does not read as English ({query.language})",
+            "say it in English",
+        )
+    unread = ", ".join(query.unread[:8]) or "nothing to look for"
+    raise InputError(
+        "query", f"the sentence was not understood: {unread}", "name clothes, colours, doings, things"
+    )
+
+
+def _where(where: Where | None, kind: Kind, query: Query | None) -> Where:
+    chosen = where or Where()
+    if chosen.kind is not None or kind == "any":
+        return chosen
+    wanted: EntryKind = (query.target if query else "person") if kind == "auto" else kind
+    return replace(chosen, kind=wanted)
+
+
+def _candidates(
+    gallery: Gallery, query: Query, like: np.ndarray | None, k: int, where: Where
+) -> dict[str, dict[str, float]]:
+    """id → the score of each scan that put it among the best ``k``."""
+    found: dict[str, dict[str, float]] = {}
+    scans: dict[str, tuple[str, np.ndarray]] = {}
+    if query.slots:
+        scans["coarse"] = ("facts", matching.weights(query))
+    if like is not None:
+        scans["like"] = ("image", like)
+    for stage, (space, vector) in scans.items():
+        for i, score in zip(*gallery.search(space, vector, k, where), strict=True):
+            found.setdefault(i, {})[stage] = float(score)
+    for stage, (space, vector) in scans.items():
+        missing = [i for i, stages in found.items() if stage not in stages]
+        if missing:
+            for i, score in zip(missing, gallery.scores_for(space, vector, missing), strict=True):
+                found[i][stage] = float(score)
+    return found
+
+
+def _hits(
+    query: Query,
+    entries: Mapping[str, Entry],
+    order: Sequence[str],
+    stages: Mapping[str, Mapping[str, float]],
+    top: int,
+    threshold: float | None,
+    least: float | None,
+) -> list[Hit]:
+    hits: list[Hit] = []
+    for i in order:
+        if len(hits) == top:
+            break
+        hit = _judged(query, entries[i], stages[i], threshold)
+        if least is None or (hit.probability is not None and hit.probability >= least):
+            hits.append(replace(hit, rank=len(hits) + 1))
+    return hits
+
+
+def _judged(query: Query, entry: Entry, stages: Mapping[str, float], threshold: float | None) -> Hit:
+    reason, probability, match = Reason(), None, False
+    if query.slots and entry.facts is not None:
+        score, reason = matching.judge(query, entry.facts)
+        probability = matching.probability(query, score, reason)
+        match = matching.is_match(query, reason, probability, threshold)
+    elif "like" in stages:
+        match = stages["like"] >= LIKE_SIMILARITY
+    return Hit(
+        rank=1,
+        id=entry.id,
+        source=entry.source,
+        kind=entry.kind,
+        score=stages[next(s for s in ("fused", "facts", "like", "coarse") if s in stages)],
+        camera=entry.camera,
+        time=entry.time,
+        start=entry.span.start if entry.span else None,
+        end=entry.span.end if entry.span else None,
+        frame=entry.frame,
+        box=entry.box,
+        wall_time=entry.wall_time,
+        probability=probability,
+        match=match,
+        stages=dict(stages),
+        reason=reason,
+    )
+
+
+def _ranked(query: Query, entries: Sequence[Entry], stages: dict[str, dict[str, float]]) -> list[str]:
+    """Entry ids, best first: by the slot-wise score, by likeness, or by both through reciprocal ranks."""
+    if query.slots:
+        p = np.stack([e.facts.p for e in entries if e.facts is not None])
+        known = np.stack([e.facts.known for e in entries if e.facts is not None])
+        described = [e.id for e in entries if e.facts is not None]
+        for i, score in zip(described, matching.scores(query, p, known), strict=True):
+            stages[i]["facts"] = float(score)
+    used = [s for s in ("facts", "like") if all(s in stages[e.id] for e in entries)]
+    orders = [sorted((e.id for e in entries), key=lambda i: (-stages[i][s], i)) for s in used]
+    if len(orders) == 1:
+        return orders[0]
+    for i in stages:
+        stages[i]["fused"] = sum(1 / (RRF_K + 1 + order.index(i)) for order in orders)
+    return sorted((e.id for e in entries), key=lambda i: (-stages[i]["fused"], i))
