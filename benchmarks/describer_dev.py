@@ -53,14 +53,14 @@ def worsened(pixels: np.ndarray, scale: float, dark: float) -> np.ndarray:
 
 
 def describe_all(finder: Finder, scale: float, dark: float) -> tuple[dict[str, Facts], float]:
-    """Facts of every picture and the mean seconds of ``describe``."""
+    """Facts of every picture and the mean CPU seconds of ``describe``."""
     describer, out, spent = Describer(), {}, 0.0
     for stem, pixels in pictures().items():
         frame = Frame(worsened(pixels, scale, dark), stem)
         person, others = people_in_box(finder, frame, Box(0, 0, frame.width, frame.height))
-        start = time.perf_counter()
+        start = time.process_time()
         out[stem] = describer.describe(frame, person, others=others)
-        spent += time.perf_counter() - start
+        spent += time.process_time() - start
     return out, spent / max(len(out), 1)
 
 
@@ -164,7 +164,7 @@ def run(finder: Finder, args: argparse.Namespace) -> None:
     results = {
         h: score(facts, {k: v for k, v in told.items() if int(k) % 2 == halves[h]}, args.errors) for h in wanted
     }
-    print(f"describe: {1000 * seconds:.1f} ms a person; {len(COLORS)} colours; scale {args.scale}, light {args.dark}")
+    print(f"describe: {1000 * seconds:.1f} CPU ms a person; {len(COLORS)} colours; scale {args.scale}, light {args.dark}")
     for group in next(iter(results.values())):
         print(f"{group:32s}" + "".join(f"  {h} {results[h].get(group, float('nan')):.3f}" for h in wanted))
     if args.atoms:

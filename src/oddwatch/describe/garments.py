@@ -86,10 +86,9 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     return float(values[order][min(int(np.searchsorted(total, total[-1] / 2)), len(values) - 1)])
 
 
-def skin(pixels: np.ndarray) -> np.ndarray:
-    """(N,) 0–1: how much sRGB ``pixels`` (N, 3) float 0–1 look like skin of any shade: hue between red and
-    orange, some chroma, not very dark (a soft form of the Lab rules common in skin detection)."""
-    values = colors.lab(pixels)
+def skin(values: np.ndarray) -> np.ndarray:
+    """(N,) 0–1: how much ``values`` (N, 3) in Lab look like skin of any shade: hue between red and orange, some
+    chroma, not very dark (a soft form of the Lab rules common in skin detection)."""
     chroma = np.hypot(values[:, 1], values[:, 2])
     hue = np.degrees(np.arctan2(values[:, 2], values[:, 1]))
     gate = 1 / (1 + np.exp(-(chroma - 11) / 2)) / (1 + np.exp((chroma - 45) / 4))

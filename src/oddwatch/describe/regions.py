@@ -13,10 +13,10 @@ import numpy as np
 
 from oddwatch.core import KEYPOINTS, Box, Frame, Person
 
-HEIGHT = 160
+HEIGHT = 128
 """Canvas pixels per box height."""
 
-MARGIN = 0.25
+MARGIN = 0.2
 """The box is enlarged by this fraction of its height on every side, to see the background."""
 
 SURE = 0.2
@@ -119,6 +119,7 @@ class Painter:
     def __init__(self, canvas: Canvas) -> None:
         self.canvas = canvas
         self.shape = canvas.pixels.shape[:2]
+        self.posed = bool((canvas.points[5:13, 2] >= SURE).sum() >= 4)
 
     def point(self, name: str) -> np.ndarray | None:
         """(2,) canvas position of a believed keypoint, else None."""
@@ -236,6 +237,12 @@ class Painter:
             return mask
         center, radius = head
         cv2.circle(mask, _at(center - self.up() * radius * 0.15), max(1, round(radius * 0.42)), 1.0, -1)
+        return mask
+
+    def disc(self, center: np.ndarray, radius: float) -> np.ndarray:
+        """A filled disc."""
+        mask = np.zeros(self.shape, np.float32)
+        cv2.circle(mask, _at(center), max(1, int(radius)), 1.0, -1)
         return mask
 
     def up(self) -> np.ndarray:
