@@ -29,8 +29,14 @@ COLOR_POOL = (
     "grey",
     "black",
 )
-ACTION_POOL = ("dancing", "climbing", "crawling", "lying", "swimming", "kicking", "jumping", "fighting", "cycling",
-               "falling", "waving", "hugging", "running", "sitting", "crouching", "throwing")  # fmt: skip
+ACTION_POOL = {
+    "dancing": "danc", "climbing": "climb", "crawling": "crawl", "lying": "lie|lying|lay|laid", "swimming": "swim|swam",
+    "kicking": "kick", "jumping": "jump|leap|hop", "fighting": "fight|fought|punch|hit|attack|brawl|scuffl|struggl",
+    "cycling": "cycl|bicycl|bik|rid", "falling": "fall|fell|trip|stumbl", "waving": "wav", "hugging": "hug|embrac",
+    "running": "run|ran|jog|sprint|rush|flee", "sitting": "sit|sat|seat", "throwing": "throw|threw|toss|fling",
+    "crouching": "crouch|squat|kneel|stoop|bend",
+}  # fmt: skip
+"""Doing → beginnings of the words that would say somebody in the gallery does it."""
 _DOING = re.compile(
     r"\b(?:walk|stand|sit|run|rid|jump|climb|crouch|bend|lean|look|hold|carry|step|jogg?|strid|stroll|throw|catch|"
     r"fight|kick|push|pull|wav|talk|fall|lie|ly|stoop|rush|danc|crawl|cycl|skat|play|work|cross|wait|fac|"
@@ -62,7 +68,7 @@ def swapped_color(
 def swapped_action(text: str, taken: str, rng: np.random.Generator) -> str | None:
     """``text`` with its first doing ("walking") replaced by one whose word is nowhere in ``taken``."""
     found = _DOING.search(text)
-    absent = [a for a in ACTION_POOL if a[:-3].rstrip("n") not in taken]
+    absent = [a for a, stems in ACTION_POOL.items() if not re.search(rf"\b(?:{stems})", taken)]
     if found is None or not absent:
         return None
     new = absent[int(rng.integers(len(absent)))]

@@ -17,29 +17,28 @@ from oddwatch.core import Facts, InputError
 from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID, group_of, members
 
 SURE = 0.95
+NOT_SAID = ("", "unknown", "none")
+LEADS = {
+    "posture": "", "action": "", "arms": "", "motion": "", "carrying": "carrying ", "accessories": "with ",
+    "near": "near a ", "facing": "facing ", "place": "", "setting": "", "light": "", "weather": "",
+}  # fmt: skip
+"""Field of an annotation → the words before it in a phrase."""
 
 
 def phrases(facts: Mapping[str, Any]) -> list[str]:
     """Annotated facts as short phrases that the sentence parser reads, one fact each."""
     said = []
-    for garment in ("upper", "lower"):
-        inner = facts.get(garment)
+    for worn in ("upper", "lower", "shoes", "hair", "headwear"):
+        inner = facts.get(worn)
         if isinstance(inner, Mapping):
             words = [str(inner.get(k) or "") for k in ("color", "type")]
-            known = " ".join(w for w in words if w and w.lower() not in ("unknown", "none"))
-            said.append(f"a person in {known}" if known else "")
-    for key, lead in (
-        ("posture", ""),
-        ("action", ""),
-        ("carrying", "carrying "),
-        ("accessories", "with "),
-        ("place", ""),
-    ):
+            known = " ".join(w for w in words if w and w.lower() not in NOT_SAID)
+            tail = f"{known} hair" if worn == "hair" and "hair" not in known else known
+            said.append(f"a person with {tail}" if known else "")
+    for key, lead in LEADS.items():
         value = facts.get(key)
         values = value if isinstance(value, (list, tuple)) else [value]
-        said += [
-            f"a person {lead}{v}" for v in values if isinstance(v, str) and v.lower() not in ("", "unknown")
-        ]
+        said += [f"a person {lead}{v}" for v in values if isinstance(v, str) and v.lower() not in NOT_SAID]
     if isinstance(facts.get("alone"), bool):
         said.append("a person alone" if facts["alone"] else "a person with another person")
     return [s for s in said if s]

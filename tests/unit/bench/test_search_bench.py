@@ -176,6 +176,17 @@ def test_falsified_sentences_name_what_is_nowhere(folder: Path) -> None:
             assert old in POSTURES and new not in POSTURES
 
 
+def test_a_doing_is_absent_when_no_word_of_it_is_there() -> None:
+    rng = np.random.default_rng(0)
+    found = {
+        nobody.swapped_action("a man walking off", "brown trousers, a trip, she dances", rng)
+        for _ in range(300)
+    }
+    said = {str(f).split()[2] for f in found}
+    assert "running" in said and not {"falling", "dancing", "walking"} & said
+    assert nobody.swapped_action("a man in red", "", rng) is None
+
+
 def test_twins_and_slots(folder: Path) -> None:
     rows = _rows(folder)
     twins = {r["queries"]: r for r in rows if r["protocol"] == "twins"}
