@@ -77,6 +77,7 @@ def known(table: Path) -> set[str]:
 def derive(folder: Path) -> dict[tuple[str, str, str], set[str]]:
     """(class, about, atoms) → phrases."""
     have = set().union(*(known(ROOM / "lexicon" / name) for name in TABLES))
+    hues = known(ROOM / "lexicon" / "colors.tsv")
     order = {pos: synsets(folder, pos) for pos in ("noun", "verb")}
     counts = used_counts(folder)
     rows: dict[tuple[str, str, str], set[str]] = defaultdict(set)
@@ -94,6 +95,11 @@ def derive(folder: Path) -> dict[tuple[str, str, str], set[str]]:
                     if phrase in have or phrase.removesuffix("s") in have or phrase in taken or not all(p.isalpha() and p.isascii() for p in phrase.split()):
                         continue
                     if index[word][0] != synset or len(phrase) < 3 or len(phrase.split()) > 3:
+                        continue
+                    parts = phrase.split()
+                    last = {parts[-1], parts[-1].removesuffix("s"), parts[-1] + "s"}
+                    # What the hand-written words compose already ("blue jeans", "fur hat") says more word by word.
+                    if len(parts) > 1 and (root == "clothing.n.1" and last & have or parts[0] in hues):
                         continue
                     tagged = counts.get((word, synset), 0)
                     if cls in RARE_OUT and (" " in phrase or tagged < RARE_OUT[cls]):

@@ -38,7 +38,7 @@ pip_install() {
     if command -v uv >/dev/null 2>&1 && uv pip install --quiet --python "$bin/python" "$@" 2>/dev/null; then
         return 0
     fi
-    "$bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@"
+    "$bin/python" -m pip install -qq --disable-pip-version-check --no-input "$@"
 }
 
 # environment EXTRAS: .venv with Oddwatch (editable) and the extras, comma-separated, or none.
