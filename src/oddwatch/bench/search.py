@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,14 @@ from oddwatch.bench.subjects import (
 from oddwatch.core import Facts, InputError, Progress
 from oddwatch.datasets.formats import FOOTAGE_READERS, detect_format
 from oddwatch.datasets.records import Record, pixels, read_records
-from oddwatch.metrics.retrieval import Ranks, bootstrap, expected_at_random, ranks_of
+from oddwatch.metrics.retrieval import (
+    Ranks,
+    bootstrap,
+    expected_at_random,
+    mcnemar,
+    paired_bootstrap,
+    ranks_of,
+)
 from oddwatch.pipeline.models import Models
 
 SHORT_WORDS = 14
@@ -95,12 +101,22 @@ def run_search_bench(
         if progress is not None:
             progress("asking", i + 1, len(asked))
     rows = _retrieval_rows(gallery, asked, answers, chosen, seed)
-    struck = "text to picture, doing words struck out"
-    rows += _variant(gallery, asked, language, depth, seed, struck, DOING)
+    default = _matrix(answers, len(records), "facts")
+    struck = [_ask(gallery, text, language, depth, DOING) for text, _ in asked]
+    others = {
+        "coarse": _matrix(answers, len(records), "coarse"),
+        "doing words struck out": _matrix(struck, len(records), "facts"),
+        "colour-histogram": histogram_matrix(records, asked),
+    }
+    rows += _variant(others["doing words struck out"], asked, gallery.ids, seed, "doing words struck out")
     told = oracle.true_gallery(gallery, language, evidence)
     if told is not None:
-        rows += _variant(told, asked, language, depth, seed, "text to picture, facts as annotated")
-    rows += baseline_rows(records, asked, seed)
+        ideal = _matrix([_ask(told, text, language, depth) for text, _ in asked], len(records), "facts")
+        rows += _variant(ideal, asked, gallery.ids, seed, "facts as annotated")
+    rows += random_rows(asked, gallery.ids, seed)
+    histogram = {"method": "colour-histogram", "default": False, "model_calls": 0}
+    rows += rows_of_scores(others["colour-histogram"], asked, gallery.ids, histogram, seed)
+    rows += paired_rows(default, others, asked, gallery.ids, seed)
     rows += facts.fact_rows(gallery, seed)
     rows += nobody.nobody_rows(gallery, language, seed, depth)
     rows += nobody.twin_rows(gallery, asked, [a.facts if a else None for a in answers], seed)
@@ -134,10 +150,7 @@ def _retrieval_rows(
     rows = []
     n = len(gallery.records)
     for stages in dict.fromkeys((chosen, ("coarse",))):
-        scores = np.full((len(asked), n), -np.inf)
-        for i, answer in enumerate(answers):
-            if answer is not None:
-                scores[i] = answer.coarse if stages == ("coarse",) else answer.facts
+        scores = _matrix(answers, n, stages[-1])
         seconds = [a.seconds[stages[-1]] for a in answers if a is not None]
         extra = {
             "stages": list(stages),
@@ -151,24 +164,49 @@ def _retrieval_rows(
     return rows
 
 
+def _matrix(answers: Sequence[Asked | None], n: int, stage: str) -> np.ndarray:
+    """(Q, n) scores of a stage; a refused sentence has −inf everywhere."""
+    nothing = np.full(n, -np.inf)
+    return np.array([nothing if a is None else a.coarse if stage == "coarse" else a.facts for a in answers])
+
+
 def _variant(
-    gallery: Gallery,
-    asked: Sequence[tuple[str, str]],
-    language: Language,
-    depth: int,
-    seed: int,
-    protocol: str,
-    strike: frozenset[str] = frozenset(),
+    scores: np.ndarray, asked: Sequence[tuple[str, str]], ids: Sequence[str], seed: int, what: str
 ) -> list[Row]:
-    """The default's rows under another ``protocol``: with slots struck out, or over other facts."""
-    scores = np.full((len(asked), len(gallery.records)), -np.inf)
-    for i, (text, _) in enumerate(asked):
-        answer = _ask(gallery, text, language, depth, strike)
-        if answer is not None:
-            scores[i] = answer.facts
-    extra = {"stages": list(DEFAULT_STAGES), "default": False}
-    rows = rows_of_scores(scores, asked, gallery.ids, extra, seed)
-    return [{**row, "protocol": protocol} for row in rows]
+    """Rows of the default search under other conditions, which their protocol names."""
+    rows = rows_of_scores(scores, asked, ids, {"stages": list(DEFAULT_STAGES), "default": False}, seed)
+    return [{**row, "protocol": f"text to picture, {what}"} for row in rows]
+
+
+def paired_rows(
+    default: np.ndarray,
+    others: Mapping[str, np.ndarray],
+    asked: Sequence[tuple[str, str]],
+    ids: Sequence[str],
+    seed: int,
+) -> list[Row]:
+    """Rows of protocol ``paired``: the default search against each other score matrix (Q, N) on the same
+    queries. Differences in points of R@1 and mAP with bootstrap intervals over pictures; exact McNemar on R@1."""
+    rows = []
+    wanted = [i for _, i in asked]
+    ours = ranks_of(default, wanted, ids)
+    groups = [i for i, included in zip(wanted, ours.included.tolist(), strict=True) if included]
+    for name, scores in others.items() if groups else ():
+        theirs = ranks_of(scores, wanted, ids)
+        exact = mcnemar(ours.hits(1), theirs.hits(1))
+        row: Row = {"stages": list(DEFAULT_STAGES), "default": True, "protocol": "paired", "against": name}
+        row |= {"queries": "all", "n_queries": len(groups), "seed": seed, "ci95": {}}
+        pairs = {
+            "R@1": (ours.hits(1), theirs.hits(1)),
+            "mAP": (ours.average_precision(), theirs.average_precision()),
+        }
+        for metric, (first, second) in pairs.items():
+            found = paired_bootstrap(first, second, groups=groups, seed=seed)
+            row[f"{metric} gain"], row[f"{metric} p"] = 100 * found.difference, found.p
+            row["ci95"][f"{metric} gain"] = [100 * found.low, 100 * found.high]
+        row |= {"only_default": exact.only_first, "only_other": exact.only_second, "mcnemar p": exact.p}
+        rows.append(row)
+    return rows
 
 
 def rows_of_scores(
@@ -210,24 +248,20 @@ def _metrics(found: Ranks, ids: Sequence[str], seed: int) -> Row:
     return row
 
 
-def baseline_rows(records: Sequence[Record], asked: Sequence[tuple[str, str]], seed: int) -> list[Row]:
-    """The rows ``random`` (its exact expectation) and ``colour-histogram`` over the same queries."""
-    ids = [r.image_id for r in records]
+def random_rows(asked: Sequence[tuple[str, str]], ids: Sequence[str], seed: int) -> list[Row]:
+    """The rows ``random``: the exact expectation of a random ranking, so without interval."""
     rows = []
     for name in ("short", "long", "all"):
         wanted = [i for text, i in asked if name in ("all", length_of(text))]
         if wanted:
-            expected = expected_at_random([ids.count(i) for i in wanted], len(ids))
-            head = {"method": "random", "default": False, "seconds_per_query": 0.0, "model_calls": 0}
+            expected = expected_at_random([list(ids).count(i) for i in wanted], len(ids))
+            head = {"method": "random", "default": False, "model_calls": 0}
             tail = {"n_queries": len(wanted), "excluded": 0, **expected, "ci95": None}
             rows.append({**head, **_shared(name, len(ids), seed), **tail})
+    return rows
+
+
+def histogram_matrix(records: Sequence[Record], asked: Sequence[tuple[str, str]]) -> np.ndarray:
+    """(Q, N) scores of the colour-histogram baseline."""
     histograms = baselines.histograms_of([(pixels(r), r.box) for r in records])
-    started = time.perf_counter()
-    scores = np.array([baselines.histogram_scores(text, histograms) for text, _ in asked])
-    extra = {
-        "method": "colour-histogram",
-        "default": False,
-        "seconds_per_query": (time.perf_counter() - started) / len(asked),
-        "model_calls": 0,
-    }
-    return rows + rows_of_scores(scores, asked, ids, extra, seed)
+    return np.array([baselines.histogram_scores(text, histograms) for text, _ in asked])

@@ -16,6 +16,8 @@ LAYOUT: dict[str, tuple[str, ...]] = {
     "text to moment": ("system", "queries", "n_queries", "gallery", "relevant", "R@1", "R@5", "R@10", "mAP"),
     "facts": ("fact", "equivalence", "n", "accuracy", "balanced_accuracy", "coverage", "accuracy_known"),
     "nobody matches": ("gallery", "n_true", "right_matches", "n_false", "right_nobody", "auc"),
+    "paired": ("system", "against", "n_queries", "R@1 gain", "R@1 p", "only_default", "only_other", "mcnemar p",
+               "mAP gain", "mAP p"),
     "twins": ("queries", "people", "n", "right", "rate", "chance"),
     "slots": ("slot", "true_matched", "true_contradicted", "true_unknown", "wrong_matched", "wrong_contradicted",
               "wrong_unknown", "lost", "won", "n_queries", "not_first", "words_unread"),
@@ -42,7 +44,7 @@ def _cell(row: Row, column: str) -> str:
         return "yes" if value else "no"
     if not isinstance(value, float):
         return str(value).replace("|", "\\|").replace("\n", " ")
-    percent = column.startswith(("R@", "mAP", "mINP"))
+    percent = column.startswith(("R@", "mAP", "mINP")) and not column.endswith(" p")
     text = f"{value:.1f}" if percent else f"{value:.3g}" if column.startswith("seconds") else f"{value:.3f}"
     ends = (row.get("ci95") or {}).get(column)
     if ends:

@@ -132,6 +132,14 @@ def test_without_doing_words_twins_cannot_be_told(folder: Path) -> None:
     assert rows["all"]["mAP"] == 50.0
 
 
+def test_gains_are_tested_in_pairs(folder: Path) -> None:
+    rows = {r["against"]: r for r in _rows(folder) if r["protocol"] == "paired"}
+    assert (rows["coarse"]["R@1 gain"], rows["coarse"]["mcnemar p"]) == (0.0, 1.0)
+    histogram = rows["colour-histogram"]
+    assert (histogram["R@1 gain"], histogram["only_default"], histogram["only_other"]) == (100.0, 16, 0)
+    assert histogram["mcnemar p"] == pytest.approx(2 / 2**16)
+
+
 def test_annotated_facts_in_place_of_seen_ones(folder: Path) -> None:
     def blind(frame: Frame, box: Box | None) -> list[Facts]:
         return [Facts(SCHEMA_ID, np.full(len(ATOMS), 0.1, np.float32), np.zeros(len(ATOMS), bool))]
