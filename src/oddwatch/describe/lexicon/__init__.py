@@ -62,6 +62,7 @@ class Sense:
 @dataclass(frozen=True, slots=True)
 class Lexicon:
     """``phrases``: first word → (rest of the words, sense) longest first; ``words``: every word in a phrase;
+    ``classes``, ``by_hand``: phrase → its classes, of all tables and of those not derived;
     ``irregular``: word → (lemma, form); ``frames``: (verb, marker) → (object class or lemma, atoms)."""
 
     phrases: Mapping[str, tuple[tuple[tuple[str, ...], Sense], ...]]
@@ -69,6 +70,7 @@ class Lexicon:
     irregular: Mapping[str, tuple[str, str]]
     frames: Mapping[tuple[str, str], tuple[tuple[str, Mapping[str, float]], ...]]
     classes: Mapping[str, frozenset[str]]
+    by_hand: Mapping[str, frozenset[str]]
 
 
 def rows(name: str) -> Iterator[list[str]]:
@@ -130,6 +132,7 @@ def lexicon() -> Lexicon:
     seen: set[tuple[str, str]] = set()
     words: set[str] = set()
     classes: dict[str, set[str]] = {}
+    by_hand: dict[str, frozenset[str]] = {}
     for table in TABLES:
         if not (HERE / table).exists():
             continue
@@ -143,11 +146,12 @@ def lexicon() -> Lexicon:
                 phrases.setdefault(first, []).append((tuple(rest), sense))
                 words.update((first, *rest))
                 classes.setdefault(phrase, set()).add(sense.cls)
+        if table == TABLES[-2]:
+            by_hand = {k: frozenset(v) for k, v in classes.items()}
     ordered = {k: tuple(sorted(v, key=lambda item: -len(item[0]))) for k, v in phrases.items()}
     irregular = {word: (lemma, form) for word, lemma, form in rows("irregular.tsv")}
-    return Lexicon(
-        ordered, frozenset(words), irregular, _frames(), {k: frozenset(v) for k, v in classes.items()}
-    )
+    every = {k: frozenset(v) for k, v in classes.items()}
+    return Lexicon(ordered, frozenset(words), irregular, _frames(), every, by_hand)
 
 
 def _frames() -> dict[tuple[str, str], tuple[tuple[str, Mapping[str, float]], ...]]:

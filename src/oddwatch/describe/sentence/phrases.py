@@ -31,6 +31,7 @@ class Colour:
     end: int
     terms: dict[str, float]
     tone: str | None = None
+    tone_only: bool = False
 
 
 @dataclass(slots=True)
@@ -68,7 +69,7 @@ def noun_phrase(units: list[Unit], at: int) -> tuple[NounPhrase, int] | None:
         np.end, i = units[i].end, i + 1
     if i < len(units) and units[i].tag == "NUM":
         np.number_unit = units[i]
-        np.number = NUMBERS.get(units[i].low) or (int(units[i].low[:6]) if units[i].low.isdigit() else None)
+        np.number = NUMBERS.get(units[i].low) or (int(units[i].low[:6]) if units[i].low.isdecimal() else None)
         np.end, i = units[i].end, i + 1
         if i < len(units) and units[i].low == "of":
             i += 1
@@ -83,7 +84,7 @@ def _inside(units: list[Unit], i: int, np: NounPhrase) -> int:
     while i < len(units):
         unit = units[i]
         if unit.tag == "COL" or (unit.tag == "TONE" and _reaches(units, i, ("COL", "TONE", "N", "ADJ", "NX", "ADJX"))):
-            if np.head is not None and not _compound(units, i):
+            if np.head is not None:
                 break
             i = _colour(units, i, np)
         elif unit.tag in ("ADJ", "VMOD", "VMODX", "ADJX", "TONE", "NUM") or (
@@ -111,10 +112,6 @@ def _inside(units: list[Unit], i: int, np: NounPhrase) -> int:
 def _same_noun(head: Unit, unit: Unit) -> bool:
     """Whether two nouns side by side are one compound ("leather jacket", "soccer player")."""
     return head.form != "s" and not (head.cls in ("person", "garment") and unit.cls == "person" and head.cls == "person")
-
-
-def _compound(units: list[Unit], i: int) -> bool:
-    return False
 
 
 def _reaches(units: list[Unit], i: int, tags: tuple[str, ...]) -> bool:
@@ -163,4 +160,4 @@ def _merge_colours(np: NounPhrase) -> None:
     """A tone alone colours its garment ("dark jacket"): give it the colours it may stand for."""
     for colour in np.colours:
         if not colour.terms and colour.tone:
-            colour.terms = dict(TONE_ONLY[colour.tone])
+            colour.terms, colour.tone_only = dict(TONE_ONLY[colour.tone]), True

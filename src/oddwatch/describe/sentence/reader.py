@@ -13,7 +13,7 @@ Readings chosen where English is ambiguous:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from oddwatch.core import Slot
 from oddwatch.describe.atoms import COLORS, INDEX
@@ -30,7 +30,8 @@ KIND = {"posture": "posture", "arms": "posture", "action": "action", "facing": "
         "head": "accessory", "upper": "garment", "lower": "garment", "feet": "garment", "bag": "object"}  # fmt: skip
 HAIR = {"black": {"black": 1.0}, "brown": {"brown": 1.0, "black": 0.3}, "beige": {"blond": 1.0, "brown": 0.4},
         "yellow": {"blond": 1.0}, "orange": {"red": 1.0, "blond": 0.4}, "red": {"red": 1.0},
-        "grey": {"grey": 1.0}, "white": {"grey": 1.0, "blond": 0.4}}  # fmt: skip
+        "grey": {"grey": 1.0}, "white": {"grey": 1.0, "blond": 0.4}, "dark hair": {"black": 1.0, "brown": 0.8},
+        "light hair": {"blond": 1.0, "brown": 0.4, "grey": 0.3}}  # fmt: skip
 BESIDE = frozenset(
     ("beside", "next to", "near", "alongside", "with", "by", "behind", "in front of", "between", "among", "around",
      "together with", "along with", "close to", "to", "at", "on", "against", "over", "followed by", "surrounded by",
@@ -52,6 +53,7 @@ class _State:
     passive: bool = False
     relation: str = ""
     denied: bool = False
+    denier: str = ""
     garment: str = ""
     verb_slot: int | None = None
     copula: bool = False
@@ -82,7 +84,7 @@ class Reader:
         if unit.tag == "NEG":
             if unit.low == "none":
                 return at + 1
-            s.denied = True
+            s.denied, s.denier = True, unit.low
             if unit.low in ("without",):
                 s.relation = "with"
                 s.verb = None
@@ -108,8 +110,29 @@ class Reader:
         phrase = noun_phrase(self.units, at)
         if phrase is None or phrase[1] <= at:
             return at + 1
+        denied = self.state.denied
         self._noun_phrase(phrase[0], at, phrase[1])
+        if denied and not self._denial_goes_on(phrase[1]):
+            self.state.denied = False
         return phrase[1]
+
+    def _denial_goes_on(self, at: int) -> bool:
+        """Whether a list goes on under a denial: "without a hat, gloves or a scarf", but not "no hat and a scarf"."""
+        rest = self.units[at : at + 10]
+        if not rest:
+            return False
+        if rest[0].low in ("or", "nor"):
+            return True
+        if rest[0].low in ("and", "&"):
+            return self.state.denier != "no"
+        if rest[0].low != ",":
+            return rest[0].tag in ("V", "VX") and rest[0].form in ("ing", "ed")
+        for unit in rest[1:]:
+            if unit.low in ("or", "nor"):
+                return True
+            if unit.tag in ("V", "VX", "P", "AUX", "PRO") or unit.low in ".;" or unit.low == "and":
+                return False
+        return False
 
     def _joint(self, at: int) -> int:
         """Punctuation and conjunctions: lists go on, clauses end."""
@@ -130,8 +153,6 @@ class Reader:
                 s.other = s.other and unit.low == "and" and after is not None and after.tag == "P"
                 if after is not None and after.tag in ("V", "VX", "AUX"):
                     s.other = False
-            elif s.denied and unit.low == "," and s.relation == "":
-                s.denied = False
         elif unit.low == ":":
             s.relation, s.verb = "", None
         return at + 1
@@ -231,6 +252,8 @@ class Reader:
                 continue
             flip = self.state.denied != sense.negated
             self._add(unit.start, unit.end, atoms, sense.about, negated=flip)
+            if unit.cls == "hold":
+                self.slots[-1] = replace(self.slots[-1], weight=0.4)
         if not sense.meanings and unit.cls in ("busy", "verb") and unit.tag in ("V", "N"):
             self._add(unit.start, unit.end, {}, "body", kind="action", weight=0.3)
 
@@ -417,6 +440,8 @@ class Reader:
         about = np.head.sense.about
         region = {"dress": "upper", "full": "upper"}.get(about, about)
         half = 0.5 if s.denied and np.colours else 1.0
+        if s.relation == "over" and s.garment == region and s.topic is not None and s.topic.cls == "garment":
+            half *= 0.5  # "a jacket over a shirt": little of the shirt is seen
         if s.other:
             for colour in np.colours:
                 self._add(colour.start, colour.end, {}, "other", kind="color", weight=0.5)
@@ -476,7 +501,8 @@ class Reader:
         group = AGREE_COLOURS.get(region)
         if region == "hair":
             atoms: dict[str, float] = {}
-            for term, w in colour.terms.items():
+            terms = {f"{colour.tone} hair": 1.0} if colour.tone_only else colour.terms
+            for term, w in terms.items():
                 for name, part in HAIR.get(term, {}).items():
                     atoms[f"hair.color.{name}"] = max(atoms.get(f"hair.color.{name}", 0), w * part)
             self._add(start, end, atoms, "head", kind="hair", weight=0.5 * weight)
@@ -531,8 +557,6 @@ class Reader:
             weight = WEIGHT[kind] if atoms else 0.3
             self._add(np.head.start, np.head.end, atoms, sense.about, kind=kind, weight=weight * (0.7 if framed else 1.0))
         s.topic = np
-        if s.denied and s.relation not in ("with", "hold", "wear", "have"):
-            s.denied = False
 
     def _place(self, np: NounPhrase) -> None:
         s = self.state

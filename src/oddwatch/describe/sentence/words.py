@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from oddwatch.describe.lexicon import FUNCTION, NUMBERS, Lexicon, Sense, lexicon, part_of_speech
 
@@ -20,8 +20,13 @@ COMPLEX = {
         "followed by", "surrounded by", "at top of", "at bottom of", "in centre of", "dressed in", "clad in",
     )
 }  # fmt: skip
+_BY_FIRST = {
+    first: [(w, n) for w, n in sorted(COMPLEX.items(), key=lambda c: -len(c[0])) if w[0] == first]
+    for first in {w[0] for w in COMPLEX}
+}
 SKIPPED = frozenset("the a an his her their its both my your one".split())
-SIDES = frozenset(("left", "right", "back", "side", "front", "rear"))
+# "on the left" is a place, "on the left arm" is not: a phrase may not end in these before a noun.
+OPEN_ENDS = frozenset("left right back side front rear dark rain snow storm center middle morning day night".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,39 @@ def forms(word: str) -> tuple[tuple[str, str], ...]:
     else:
         found.extend((lemma, form) for lemma, form in _stripped(word) if lemma in lex.words)
     if not found:
+        found.extend(_respelled(word))
+    if not found:
         guess = next(iter(_stripped(word)), (word, ""))
         found.append(guess if guess[1] in ("ing", "ed") else (word, ""))
     return tuple(dict.fromkeys(found))
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+COMMON = frozenset(("color", "garment", "bag", "person", "wear", "hold", "hair", "adjpattern", "adjsleeve", "vehicle"))
+"""Classes of the words that slips of the pen are mended to."""
+
+
+@cache
+def _common() -> frozenset[str]:
+    lex = lexicon()
+    single = (p for p, classes in lex.by_hand.items() if " " not in p and len(p) > 3 and classes & COMMON)
+    return frozenset(single)
+
+
+def _respelled(word: str) -> list[tuple[str, str]]:
+    """The common words one slip away (a letter too many, too few, wrong, or two swapped), when that is one lemma."""
+    if len(word) < 5 or not word.isascii():
+        return []
+    cuts = [(word[:i], word[i:]) for i in range(1, len(word) + 1)]
+    near = {a + b[1:] for a, b in cuts if b} | {a + b[1] + b[0] + b[2:] for a, b in cuts if len(b) > 1}
+    near |= {a + c + b for a, b in cuts for c in LETTERS}
+    if len(word) > 5:
+        near |= {a + c + b[1:] for a, b in cuts if b for c in LETTERS}
+    known = _common()
+    found = {(w, "") for w in near if w in known}
+    if not found:
+        found = {(lemma, form) for w in near for lemma, form in _stripped(w) if lemma in known}
+    return list(found) if len({lemma for lemma, _ in found}) == 1 else []
 
 
 def _stripped(word: str) -> Iterator[tuple[str, str]]:
@@ -128,7 +163,7 @@ def _phrase_length(found: list[Token], at: int, rest: tuple[str, ...]) -> int:
 
 def _noun_like(token: Token, lex: Lexicon) -> bool:
     return any(
-        part_of_speech(c) in ("N", "ADJ") for lemma, _ in token.forms for c in lex.classes.get(lemma, ())
+        part_of_speech(c) in ("N", "ADJ", "COL", "TONE") for lemma, _ in token.forms for c in lex.classes.get(lemma, ())
     ) and token.low not in FUNCTION
 
 
@@ -143,7 +178,7 @@ def _matches(found: list[Token], at: int, lex: Lexicon) -> tuple[int, list[tuple
             if not length or length < best:
                 continue
             last = found[at + length - 1].low
-            if rest and last in SIDES and at + length < len(found) and _noun_like(found[at + length], lex):
+            if rest and last in OPEN_ENDS and at + length < len(found) and _noun_like(found[at + length], lex):
                 continue
             if length > best:
                 best, readings = length, []
@@ -188,8 +223,8 @@ def units(text: str) -> list[Unit]:
 
 
 def _complex(found: list[Token], at: int) -> tuple[int, str]:
-    for words, name in COMPLEX.items():
-        if found[at].low == words[0] and (length := _phrase_length(found, at, words[1:])):
+    for words, name in _BY_FIRST.get(found[at].low, ()):
+        if (length := _phrase_length(found, at, words[1:])):
             return length, name
     return 0, ""
 
@@ -214,7 +249,7 @@ def _tag(sequence: list[Unit]) -> None:
             unit.lemma = sense.phrase
         elif tag == "AUX":
             unit.lemma = unit.low
-        if tag == "V" and form in ("ing", "ed") and _nominal(before) and _starts_noun(after):
+        if tag == "V" and (form or unit.low.endswith(("ed", "en", "ing"))) and form != "s" and _nominal(before) and _starts_noun(after):
             unit.tag = "VMOD"
 
 
