@@ -118,7 +118,8 @@ def pull(repo: str, revision: str | None = None) -> Path:
     hub = require("huggingface_hub", for_=f"pulling {repo}", extra="torch")
     wanted = ["*.safetensors", "*.json", "*.txt", "*.model", "*.onnx"]
     try:
-        return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=wanted))
+        at: str = hub.snapshot_download(repo, revision=revision, allow_patterns=wanted)
+        return Path(at)
     except Exception as error:  # the client's network errors share no public base class
         raise ModelError(
             f"{repo}: could not be fetched from the Hub ({type(error).__name__}: {str(error).splitlines()[0]}); "
