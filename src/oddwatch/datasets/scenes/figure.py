@@ -111,7 +111,7 @@ class Patch:
         lx, ly, lz = self.light.toward
         lit = np.maximum(nx * lx + ny * ly + nz * lz, 0.0)
         shade = self.light.ambient * (0.78 + 0.22 * nz - 0.16 * ny) + self.light.direct * lit
-        norm = np.sqrt(length2)
+        norm = length2**0.5
         if fold > 0 and norm > 6:
             u = (nx * -ay + ny * ax) / norm
             shade *= 1.0 + fold * np.sin(t * (9.0 + 3.0 * big / norm) + 2.6 * u + px * 0.01 + 5.0 * fold * nx)
@@ -147,15 +147,18 @@ class Patch:
 
     def finish(self, palette: Array) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Colours (h, w, 3) uint8 and coverage (h, w) uint8 0–255 at picture size."""
-        tint = np.asarray(self.light.tint, np.float32)
-        lut = palette * tint
+        lut = np.asarray(palette * np.asarray(self.light.tint, np.float32), np.float32)
         rgb = lut[self.material] * self.shade[..., None]
         # Highlights roll off instead of clipping, so that white cloth keeps its folds.
-        np.minimum(rgb, 255.0 - 2500.0 / np.maximum(rgb + 40.0, 250.0), out=rgb)
+        if float(lut.max() * self.shade.max()) > 215:
+            np.minimum(rgb, 255.0 - 2500.0 / np.maximum(rgb + 40.0, 250.0), out=rgb)
         cover = (self.material > 0).astype(np.float32)
         if self.scale > 1:
             size = (self.width // self.scale, self.height // self.scale)
-            rgb = cv2.resize(rgb * cover[..., None], size, interpolation=cv2.INTER_AREA)
+            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
             cover = cv2.resize(cover, size, interpolation=cv2.INTER_AREA)
-            rgb /= np.maximum(cover, 1e-3)[..., None]
+        else:
+            rgb = cv2.GaussianBlur(rgb, (3, 3), 0.55)
+            cover = cv2.GaussianBlur(cover, (3, 3), 0.55)
+        rgb /= np.maximum(cover, 1e-3)[..., None]
         return np.clip(rgb, 0, 255).astype(np.uint8), (cover * 255).astype(np.uint8)

@@ -62,6 +62,7 @@ _BONES = [(POINT[a], POINT[b], r) for a, b, r in (
 class Stage:
     """A place under a sky seen by a camera, with fixed things in it.
 
+    ``fine``: people below that many pixels are drawn at twice the size.
     ``window`` draws only that part of the picture (x0, y0, x1, y1); annotations stay in full-picture pixels.
     """
 
@@ -74,7 +75,7 @@ class Stage:
         rng: np.random.Generator,
         things: Sequence[Thing] = (),
         window: Window | None = None,
-        fine: bool = True,
+        fine: float = 78.0,
     ) -> None:
         self.place, self.sky, self.camera, self.lens = place, sky, camera, lens
         self.window: Window = window or (0, 0, camera.width, camera.image_height)
@@ -126,7 +127,8 @@ class Stage:
             a, b = points - shift
             cv2.line(mask, (int(a[0]), int(a[1])), (int(b[0]), int(b[1])), 255, width, cv2.LINE_AA, 3)
         if blur > 0.4:
-            mask = cv2.GaussianBlur(mask, (0, 0), min(blur, 12.0))
+            size = 2 * max(1, round(min(blur, 12.0) * 0.9)) + 1
+            mask = cv2.blur(cv2.blur(mask, (size, size)), (size, size))
         roi = image[y0:y1, x0:x1]
         factor = (255 - mask.astype(np.float32) * strength).astype(np.uint8)
         cv2.multiply(roi, cv2.cvtColor(factor, cv2.COLOR_GRAY2RGB), roi, 1 / 255)
@@ -256,7 +258,7 @@ class Stage:
             tall = 1.7 * k
             patch = Patch(
                 box,
-                2 if tall < (150 if self.fine else 90) else 1,
+                2 if tall < self.fine else 1,
                 self.sky.on_person(camera, state.x, state.y),
             )
             draw_person(patch, look, p, turned[i], camera.focal)
