@@ -208,7 +208,10 @@ def _from_json(data: Mapping[str, Any]) -> _Window:
     import cv2
 
     raw = np.frombuffer(base64.b64decode(data["png"]), np.uint8)
-    pixels = cv2.cvtColor(cv2.imdecode(raw, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    bgr = cv2.imdecode(raw, cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError("its picture cannot be decoded")
+    pixels = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     wall = datetime.fromisoformat(data["wall_time"]) if data["wall_time"] else None
     return _Window(
         **{k: data[k] for k in ("number", "first", "last", "counts", "speeds", "best")},

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,16 @@ def _stream(path: Path, container: Any, limits: Limits) -> Any:
     raise MediaError(printable(path), "has no video stream", "give a file with pictures in it")
 
 
+def _announced(container: Any, stream: Any) -> float:
+    """Seconds of video the header speaks of; 0 where it does not, or where it is FFmpeg's own guess."""
+    if not any(name in container.format.name for name in ("mov", "matroska", "avi")):
+        return 0.0
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    alone = len(container.streams) == 1
+    return float(container.duration / av.time_base) if container.duration and alone else 0.0
+
+
 def probe(path: str | Path, *, limits: Limits | None = None) -> None:
     """Raise MediaError (or LimitError) unless ``path`` opens as a video with a video stream."""
     path = Path(path)
@@ -92,10 +104,12 @@ def probe(path: str | Path, *, limits: Limits | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Every packet's timestamp, from one pass without decoding. ``pts`` sorted; ``timed`` whether each
-    packet has its own, which is what makes seeking exact."""
+    """Every packet's timestamp, from one pass without decoding. ``pts`` (N,) ascending; ``keys`` (K, 2)
+    presentation and decoding timestamps of the keyframes; ``timed`` whether each packet has its own
+    timestamp, which is what makes seeking exact."""
 
     pts: np.ndarray
+    keys: np.ndarray
     last: int
     timed: bool
 
@@ -117,7 +131,7 @@ class Video:
             self._time_base: Fraction = stream.time_base or Fraction(1, 1000)
             self._start = self._origin(container, stream)
             self._rate = float(stream.average_rate or stream.guessed_rate or 25)
-            self._announced = int(stream.frames or 0)
+            self._announced = _announced(container, stream)
             self.codec: str = stream.codec_context.name
         if self.duration > self.limits.seconds:
             found = f"lasts {self.duration:,.0f} s, the limit is {self.limits.seconds:,.0f} s"
@@ -131,12 +145,14 @@ class Video:
     def _origin(self, container: Any, stream: Any) -> int:
         """The container's start in units of the stream's time base."""
         if container.start_time is not None:
-            return round(container.start_time / av.time_base / self._time_base)
+            return int(round(container.start_time / av.time_base / self._time_base))
         return int(stream.start_time or 0)
 
     @cached_property
     def _table(self) -> _Table:
-        pts, last, timed = [], 0, True
+        pts: list[int] = []
+        keys: list[tuple[int, int]] = []
+        last, timed = 0, True
         with _open(self.path) as container:
             stream = _stream(self.path, container, self.limits)
             try:
@@ -148,13 +164,16 @@ class Video:
                         pts.append(len(pts))
                         continue
                     pts.append(packet.pts)
+                    if packet.is_keyframe:
+                        keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
                     last = max(last, packet.pts + (packet.duration or 0))
             except av.error.FFmpegError as error:
                 self._note(f"reading stops early ({error.strerror})", self._seconds(last))
         if not pts:
             raise MediaError(self.name, "holds no frames", "copy it again from its origin")
         table = np.unique(np.array(pts, dtype=np.int64))
-        return _Table(table, last, timed and len(table) == len(pts))
+        pairs = np.array(sorted(keys), dtype=np.int64).reshape(-1, 2)
+        return _Table(table, pairs, last, timed and len(table) == len(pts))
 
     def _seconds(self, pts: int) -> float:
         return max(0.0, float((pts - self._start) * self._time_base))
@@ -197,10 +216,8 @@ class Video:
             times.append(at)
 
     def _note_missing_tail(self) -> None:
-        found = len(self._table.pts)
-        # Edit lists hide a few announced frames; a broken tail loses many.
-        if self._announced - found > max(2, 0.01 * self._announced):
-            self._note(f"the tail is missing ({found} of {self._announced} frames)", self.duration)
+        if self._announced - self.duration > max(1.0, 0.02 * self._announced):
+            self._note(f"the tail is missing ({self._announced:.2f} s announced)", self.duration)
 
     def frames(
         self, sample: Sampling | None = None, start: float = 0.0, end: float | None = None
@@ -276,11 +293,10 @@ class Video:
             stream = _stream(self.path, container, self.limits)
             # Frame threads would make what is left of damaged parts depend on timing.
             stream.thread_type = "SLICE"
-            if table.timed and start > 0:
-                container.seek(round(start / self._time_base) + self._start, stream=stream, backward=True)
+            packets = self._packets_from(container, stream, start)
             counter = 0
             last = max(wanted) if wanted else math.inf
-            for raw in self._raw(container, stream):
+            for raw in self._raw(packets):
                 index = int(np.searchsorted(table.pts, raw.pts)) if table.timed else counter
                 counter += 1
                 if index >= len(table.pts) or (table.timed and table.pts[index] != raw.pts):
@@ -297,8 +313,33 @@ class Video:
                 pixels = np.rot90(raw.to_ndarray(format="rgb24"), round(raw.rotation / 90) % 4)
                 yield Frame(np.ascontiguousarray(pixels), self.name, time, index)
 
-    def _raw(self, container: Any, stream: Any) -> Iterator[Any]:
-        position, packets = 0.0, container.demux(stream)
+    def _packets_from(self, container: Any, stream: Any, start: float) -> Iterator[Any]:
+        """Packets from the last keyframe shown at or before ``start`` on.
+
+        Containers seek by decoding time, some only roughly, so a seek is aimed at the keyframe's decoding
+        time and checked against its first packet.
+        """
+        table = self._table
+        keys = table.keys[(table.keys[:, 0] - self._start) * float(self._time_base) <= start + _EPSILON]
+        if table.timed and len(keys) > 1 and start > 0:
+            pts, dts = (int(v) for v in keys[-1])
+            for back in (0.0, 1.0, 5.0):
+                try:
+                    container.seek(dts - round(back / self._time_base), stream=stream, backward=True)
+                    packets = container.demux(stream)
+                    first = next(packets)
+                except (av.error.FFmpegError, StopIteration):
+                    continue
+                if first.is_keyframe and first.pts is not None and first.pts <= pts:
+                    return chain([first], packets)
+            # Frames are told by their timestamps, so a failed seek can only lose some, never mix them up.
+            with suppress(av.error.FFmpegError):
+                container.seek(int(table.keys[0, 1]), stream=stream, backward=True)
+        demuxed: Iterator[Any] = container.demux(stream)
+        return demuxed
+
+    def _raw(self, packets: Iterator[Any]) -> Iterator[Any]:
+        position = 0.0
         while True:
             try:
                 packet = next(packets)
