@@ -18,11 +18,92 @@ ROOM = Path(__file__).parents[1] / "src" / "oddwatch" / "describe"
 TABLES = ("colors.tsv", "words.tsv", "verbs.tsv", "modifiers.tsv")
 # Colour names that are first of all things: as single words they stay things.
 THINGS = frozenset(
-    "dust tea cement ice wheat tree water grass sea sand dirt mud leaf sky ocean stone brick concrete blood bruise "
-    "booger snot vomit puke poop shit poo putty steel iron metal banana straw butter custard dark light faded "
-    "clay earth leather bland perfect really very mushroom lipstick petrol swamp spruce pine fern kiwi pear "
-    "twilight iris barney bile watermelon rouge adobe drab evergreen avocado celery asparagus algae sunflower dandelion "
-    "marine manilla pumpkin melon squash grape berry cherry blueberry raspberry strawberry topaz diarrhea butterscotch candy".split()
+    [
+        "dust",
+        "tea",
+        "cement",
+        "ice",
+        "wheat",
+        "tree",
+        "water",
+        "grass",
+        "sea",
+        "sand",
+        "dirt",
+        "mud",
+        "leaf",
+        "sky",
+        "ocean",
+        "stone",
+        "brick",
+        "concrete",
+        "blood",
+        "bruise",
+        "booger",
+        "snot",
+        "vomit",
+        "puke",
+        "poop",
+        "shit",
+        "poo",
+        "putty",
+        "steel",
+        "iron",
+        "metal",
+        "banana",
+        "straw",
+        "butter",
+        "custard",
+        "dark",
+        "light",
+        "faded",
+        "clay",
+        "earth",
+        "leather",
+        "bland",
+        "perfect",
+        "really",
+        "very",
+        "mushroom",
+        "lipstick",
+        "petrol",
+        "swamp",
+        "spruce",
+        "pine",
+        "fern",
+        "kiwi",
+        "pear",
+        "twilight",
+        "iris",
+        "barney",
+        "bile",
+        "watermelon",
+        "rouge",
+        "adobe",
+        "drab",
+        "evergreen",
+        "avocado",
+        "celery",
+        "asparagus",
+        "algae",
+        "sunflower",
+        "dandelion",
+        "marine",
+        "manilla",
+        "pumpkin",
+        "melon",
+        "squash",
+        "grape",
+        "berry",
+        "cherry",
+        "blueberry",
+        "raspberry",
+        "strawberry",
+        "topaz",
+        "diarrhea",
+        "butterscotch",
+        "candy",
+    ]
 )
 # Classes of which only single words that WordNet saw this often in running text are taken.
 RARE_OUT = {"person": 2, "object": 1, "animal": 1}
@@ -92,14 +173,19 @@ def derive(folder: Path) -> dict[tuple[str, str, str], set[str]]:
             for synset in below(index[lemma][int(number) - 1], content, int(deepest)):
                 for word in content[synset][0]:
                     phrase = word.replace("_", " ").replace("-", " ")
-                    if phrase in have or phrase.removesuffix("s") in have or phrase in taken or not all(p.isalpha() and p.isascii() for p in phrase.split()):
+                    if (
+                        phrase in have
+                        or phrase.removesuffix("s") in have
+                        or phrase in taken
+                        or not all(p.isalpha() and p.isascii() for p in phrase.split())
+                    ):
                         continue
                     if index[word][0] != synset or len(phrase) < 3 or len(phrase.split()) > 3:
                         continue
                     parts = phrase.split()
                     last = {parts[-1], parts[-1].removesuffix("s"), parts[-1] + "s"}
                     # What the hand-written words compose already ("blue jeans", "fur hat") says more word by word.
-                    if len(parts) > 1 and (root == "clothing.n.1" and last & have or parts[0] in hues):
+                    if len(parts) > 1 and ((root == "clothing.n.1" and last & have) or parts[0] in hues):
                         continue
                     tagged = counts.get((word, synset), 0)
                     if cls in RARE_OUT and (" " in phrase or tagged < RARE_OUT[cls]):
@@ -109,7 +195,9 @@ def derive(folder: Path) -> dict[tuple[str, str, str], set[str]]:
                     other = order["verb" if pos == "n" else "noun"][0].get(word, [])
                     if pos == "v" and " " in phrase:
                         continue
-                    if other and sum(counts.get((word, o), 0) for o in other) > 4 * max(counts.get((word, synset), 0), 1):
+                    if other and sum(counts.get((word, o), 0) for o in other) > 4 * max(
+                        counts.get((word, synset), 0), 1
+                    ):
                         continue
                     taken.add(phrase)
                     rows[(cls, about, atoms)].add(phrase)
@@ -119,7 +207,14 @@ def derive(folder: Path) -> dict[tuple[str, str, str], set[str]]:
 
 def colours(rows: dict[tuple[str, str, str], set[str]], have: set[str]) -> None:
     """Add the colour names that the words of the hand-written tables do not already compose."""
-    tones = {"dark": "dark", "deep": "dark", "light": "light", "pale": "light", "bright": "bright", "neon": "bright"}
+    tones = {
+        "dark": "dark",
+        "deep": "dark",
+        "light": "light",
+        "pale": "light",
+        "bright": "bright",
+        "neon": "bright",
+    }
     basic = known(ROOM / "lexicon" / "colors.tsv")
     for line in (ROOM / "data" / "colors.tsv").read_text(encoding="utf-8").splitlines():
         if not line or line.startswith("#"):
@@ -129,9 +224,16 @@ def colours(rows: dict[tuple[str, str, str], set[str]], have: set[str]) -> None:
         words = name.split()
         if name in have or any(w in tones for w in words) or all(w in basic for w in words) or name in THINGS:
             continue
-        if len(words) > 3 or not all(w.isalpha() for w in words) or (len(words) > 1 and words[-1] not in basic):
+        if (
+            len(words) > 3
+            or not all(w.isalpha() for w in words)
+            or (len(words) > 1 and words[-1] not in basic)
+        ):
             continue
-        if any(w in ("poop", "poo", "shit", "snot", "puke", "booger", "baby", "vomit", "diarrhea", "barf") for w in words):
+        if any(
+            w in ("poop", "poo", "shit", "snot", "puke", "booger", "baby", "vomit", "diarrhea", "barf")
+            for w in words
+        ):
             continue
         parts = [(p.split("=")[0], float(p.split("=")[1])) for p in shares.split()]
         top = max(w for _, w in parts)
@@ -141,7 +243,9 @@ def colours(rows: dict[tuple[str, str, str], set[str]], have: set[str]) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("wordnet", type=Path, help="WordNet's dict folder")
     rows = derive(parser.parse_args().wordnet)
     lines = ["# Derived by scripts/build_lexicon.py from WordNet 3.1 and the XKCD colour names; see NOTICE."]

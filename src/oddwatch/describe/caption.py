@@ -16,12 +16,19 @@ ACTION = {"action.fight": "fighting", "action.hit": "hitting", "action.push": "p
           "action.drag": "dragging something", "action.stumble": "stumbling", "action.dance": "dancing",
           "action.hide": "hiding", "arms.raised": "arms raised", "arms.crossed": "arms crossed",
           "arms.hand_to_head": "a hand at the head", "arms.in_pockets": "hands in pockets"}  # fmt: skip
-FACING = {"camera": "facing the camera", "away": "seen from behind", "left": "facing left", "right": "facing right"}
+FACING = {
+    "camera": "facing the camera",
+    "away": "seen from behind",
+    "left": "facing left",
+    "right": "facing right",
+}
 PLACE = {"street": "in the street", "pavement": "on the pavement", "grass": "on grass", "plaza": "in a plaza",
          "indoor": "indoors", "corridor": "in a corridor", "stairs": "on stairs", "platform": "on a platform",
          "car_park": "in a car park", "shop": "in a shop", "room": "in a room", "water": "at the water",
          "snow": "on snow", "sand": "on sand", "trees": "among trees", "doorway": "in a doorway"}  # fmt: skip
-PLURAL = frozenset(("trousers", "jeans", "shorts", "leggings", "shoes", "sneakers", "boots", "sandals", "glasses"))
+PLURAL = frozenset(
+    ("trousers", "jeans", "shorts", "leggings", "shoes", "sneakers", "boots", "sandals", "glasses")
+)
 
 
 def _best(facts: Facts, group: str, least: float) -> str | None:

@@ -136,7 +136,9 @@ def scores(query: Query, p: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def _require_schema(facts: Facts) -> None:
     if facts.schema != SCHEMA_ID or facts.p.shape != (len(ATOMS),):
-        raise InputError("facts", f"expected atoms of schema {SCHEMA_ID}, got {facts.schema}", "index the media again")
+        raise InputError(
+            "facts", f"expected atoms of schema {SCHEMA_ID}, got {facts.schema}", "index the media again"
+        )
 
 
 def judge(query: Query, facts: Facts) -> tuple[float, Reason]:
@@ -220,7 +222,13 @@ def features(query: Query, score: float, reason: Reason | None = None) -> dict[s
             p = 1 - evidence.probability if slot.negated else evidence.probability
             worst = min(worst, float(np.clip(_logit(np.array(p)), -3, 3)))
     total = total or 1.0
-    return {"bias": 1.0, "score": score, "matched": matched / total, "contradicted": contradicted / total, "worst": worst}
+    return {
+        "bias": 1.0,
+        "score": score,
+        "matched": matched / total,
+        "contradicted": contradicted / total,
+        "worst": worst,
+    }
 
 
 def probability(query: Query, score: float, reason: Reason | None = None) -> float:
@@ -236,9 +244,7 @@ def probability(query: Query, score: float, reason: Reason | None = None) -> flo
     return float(1 / (1 + np.exp(-np.clip(z, -30, 30))))
 
 
-def is_match(
-    query: Query, reason: Reason, probability: float | None, threshold: float | None = None
-) -> bool:
+def is_match(query: Query, reason: Reason, probability: float | None, threshold: float | None = None) -> bool:
     """Whether a hit counts as an answer: its probability reaches the threshold (the calibrated one by default)
     and at least one word of the sentence was seen to hold."""
     least = float(calibration()["threshold"]) if threshold is None else threshold
@@ -248,7 +254,9 @@ def is_match(
 Sample = tuple[Query, float, Reason | None, bool]
 
 
-def fit_calibration(samples: Iterable[Sample], *, ridge: float = 1e-2, write: Path | None = None) -> dict[str, Any]:
+def fit_calibration(
+    samples: Iterable[Sample], *, ridge: float = 1e-2, write: Path | None = None
+) -> dict[str, Any]:
     """Fit both logistics to (query, score, reason, is the right entry) samples, by Newton steps with a ridge;
     the threshold is the one with the best balanced accuracy. ``write`` replaces that JSON file.
 
@@ -294,7 +302,9 @@ def _logistic(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
 def _best_threshold(p: np.ndarray, y: np.ndarray) -> float:
     cuts = np.unique(p)
     middles = np.concatenate([[0.5], (cuts[1:] + cuts[:-1]) / 2])
-    balanced = [((p >= c) & (y > 0)).sum() / y.sum() + ((p < c) & (y == 0)).sum() / (1 - y).sum() for c in middles]
+    balanced = [
+        ((p >= c) & (y > 0)).sum() / y.sum() + ((p < c) & (y == 0)).sum() / (1 - y).sum() for c in middles
+    ]
     return float(middles[int(np.argmax(balanced))])
 
 

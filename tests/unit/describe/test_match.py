@@ -84,7 +84,9 @@ def test_unknown_facts_change_nothing_and_match_nothing() -> None:
 
 def test_man_and_woman_never_change_the_ranking_and_are_unknown() -> None:
     seen = facts(person__man=0.99, upper__color__red=0.9)
-    assert match.judge(parse("a man in red"), seen)[0] == pytest.approx(match.judge(parse("a woman in red"), seen)[0])
+    assert match.judge(parse("a man in red"), seen)[0] == pytest.approx(
+        match.judge(parse("a woman in red"), seen)[0]
+    )
     assert "man" in match.judge(parse("a man in red"), seen)[1].unknown
     assert match.weights(parse("a man in red"))[INDEX["person.man"]] == 0
 
@@ -126,7 +128,9 @@ def test_facts_of_another_table_are_refused() -> None:
 def test_any_facts_give_a_finite_score_and_one_verdict_a_slot(seed: int) -> None:
     rng = np.random.default_rng(seed)
     random = Facts(SCHEMA_ID, rng.random(len(ATOMS)).astype(np.float32), rng.random(len(ATOMS)) < 0.7)
-    query = parse("a woman in a dark blue coat and white shoes with no bag hits another man in the street at night")
+    query = parse(
+        "a woman in a dark blue coat and white shoes with no bag hits another man in the street at night"
+    )
     score, reason = match.judge(query, random)
     assert np.isfinite(score) and -4 <= score <= 4
     assert len(reason.evidence) == len(query.slots)
@@ -137,7 +141,13 @@ def test_any_facts_give_a_finite_score_and_one_verdict_a_slot(seed: int) -> None
 
 def test_the_calibration_can_be_fitted_and_separates(tmp_path: Path) -> None:
     samples = []
-    for text in ("a red jacket lying", "a blue jacket running", "a man without a hat", "two people", "not running"):
+    for text in (
+        "a red jacket lying",
+        "a blue jacket running",
+        "a man without a hat",
+        "two people",
+        "not running",
+    ):
         query = parse(text)
         for fact in (LYING, RUNNING):
             score, reason = match.judge(query, fact)

@@ -13,23 +13,189 @@ from oddwatch.describe.atoms import INDEX, TONES
 HERE = Path(__file__).parent
 
 FUNCTION: Mapping[str, str] = {
-    **dict.fromkeys("a an the this that these those some any each every another both all".split(), "DET"),
-    **dict.fromkeys("his her their its my our your him them himself herself themselves itself".split(), "POSS"),
-    **dict.fromkeys("he she they it i we you us me who which whose whom that's someone's".split(), "PRO"),
     **dict.fromkeys(
-        "in inside within into at on onto upon near by beside besides behind against along across over under below "
-        "beneath above through around outside between among amid off from toward to with of for like as down up "
-        "past underneath during after before until atop via onto about next towards out alongside amongst".split(),
+        [
+            "a",
+            "an",
+            "the",
+            "this",
+            "that",
+            "these",
+            "those",
+            "some",
+            "any",
+            "each",
+            "every",
+            "another",
+            "both",
+            "all",
+        ],
+        "DET",
+    ),
+    **dict.fromkeys(
+        [
+            "his",
+            "her",
+            "their",
+            "its",
+            "my",
+            "our",
+            "your",
+            "him",
+            "them",
+            "himself",
+            "herself",
+            "themselves",
+            "itself",
+        ],
+        "POSS",
+    ),
+    **dict.fromkeys(
+        [
+            "he",
+            "she",
+            "they",
+            "it",
+            "i",
+            "we",
+            "you",
+            "us",
+            "me",
+            "who",
+            "which",
+            "whose",
+            "whom",
+            "that's",
+            "someone's",
+        ],
+        "PRO",
+    ),
+    **dict.fromkeys(
+        [
+            "in",
+            "inside",
+            "within",
+            "into",
+            "at",
+            "on",
+            "onto",
+            "upon",
+            "near",
+            "by",
+            "beside",
+            "besides",
+            "behind",
+            "against",
+            "along",
+            "across",
+            "over",
+            "under",
+            "below",
+            "beneath",
+            "above",
+            "through",
+            "around",
+            "outside",
+            "between",
+            "among",
+            "amid",
+            "off",
+            "from",
+            "toward",
+            "to",
+            "with",
+            "of",
+            "for",
+            "like",
+            "as",
+            "down",
+            "up",
+            "past",
+            "underneath",
+            "during",
+            "after",
+            "before",
+            "until",
+            "atop",
+            "via",
+            "onto",
+            "about",
+            "next",
+            "towards",
+            "out",
+            "alongside",
+            "amongst",
+        ],
         "P",
     ),
-    **dict.fromkeys("and or but nor while whereas then plus & as because when where if so than".split(), "CC"),
-    **dict.fromkeys("not n't no without never neither none nor lack".split(), "NEG"),
     **dict.fromkeys(
-        "is are was were be been being am has have had having do does did can could will would may might must "
-        "should shall gets get got getting isn aren wasn weren doesn don didn hasn haven hadn can cannot".split(),
+        [
+            "and",
+            "or",
+            "but",
+            "nor",
+            "while",
+            "whereas",
+            "then",
+            "plus",
+            "&",
+            "as",
+            "because",
+            "when",
+            "where",
+            "if",
+            "so",
+            "than",
+        ],
+        "CC",
+    ),
+    **dict.fromkeys(["not", "n't", "no", "without", "never", "neither", "none", "nor", "lack"], "NEG"),
+    **dict.fromkeys(
+        [
+            "is",
+            "are",
+            "was",
+            "were",
+            "be",
+            "been",
+            "being",
+            "am",
+            "has",
+            "have",
+            "had",
+            "having",
+            "do",
+            "does",
+            "did",
+            "can",
+            "could",
+            "will",
+            "would",
+            "may",
+            "might",
+            "must",
+            "should",
+            "shall",
+            "gets",
+            "get",
+            "got",
+            "getting",
+            "isn",
+            "aren",
+            "wasn",
+            "weren",
+            "doesn",
+            "don",
+            "didn",
+            "hasn",
+            "haven",
+            "hadn",
+            "can",
+            "cannot",
+        ],
         "AUX",
     ),
-    **dict.fromkeys("there".split(), "EX"),
+    **dict.fromkeys(["there"], "EX"),
 }
 NUMBERS: Mapping[str, int] = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
@@ -38,11 +204,38 @@ NUMBERS: Mapping[str, int] = {
 }  # fmt: skip
 
 NOUN_CLASSES = frozenset(
-    "person group2 group3 groupn people nobody garment accessory pattern part hair bag carried camera object anything "
-    "nothing vehicle animal near place ground bodypart quiet hairlen".split()
+    [
+        "person",
+        "group2",
+        "group3",
+        "groupn",
+        "people",
+        "nobody",
+        "garment",
+        "accessory",
+        "pattern",
+        "part",
+        "hair",
+        "bag",
+        "carried",
+        "camera",
+        "object",
+        "anything",
+        "nothing",
+        "vehicle",
+        "animal",
+        "near",
+        "place",
+        "ground",
+        "bodypart",
+        "quiet",
+        "hairlen",
+    ]
 )
-VERB_CLASSES = frozenset("verb wear hold use have lightverb busy abandon crash phonecall arms".split())
-PERSON_CLASSES = frozenset("person group2 group3 groupn people nobody".split())
+VERB_CLASSES = frozenset(
+    ["verb", "wear", "hold", "use", "have", "lightverb", "busy", "abandon", "crash", "phonecall", "arms"]
+)
+PERSON_CLASSES = frozenset(["person", "group2", "group3", "groupn", "people", "nobody"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +255,8 @@ class Sense:
 @dataclass(frozen=True, slots=True)
 class Lexicon:
     """``phrases``: first word → (rest of the words, sense) longest first; ``words``: every word in a phrase;
-    ``classes``, ``by_hand``: phrase → its classes, of all tables and of those not derived;
+    ``classes``, ``by_hand``: phrase → its classes, of all tables and of those not derived
+    (``senses_by_hand`` the latter's senses);
     ``irregular``: word → (lemma, form); ``frames``: (verb, marker) → (object class or lemma, atoms)."""
 
     phrases: Mapping[str, tuple[tuple[tuple[str, ...], Sense], ...]]
@@ -71,6 +265,7 @@ class Lexicon:
     frames: Mapping[tuple[str, str], tuple[tuple[str, Mapping[str, float]], ...]]
     classes: Mapping[str, frozenset[str]]
     by_hand: Mapping[str, frozenset[str]]
+    senses_by_hand: tuple[Sense, ...]
 
 
 def rows(name: str) -> Iterator[list[str]]:
@@ -79,7 +274,9 @@ def rows(name: str) -> Iterator[list[str]]:
         if line.strip() and not line.startswith("# "):
             fields = line.split("\t")
             if len(fields) < 3:
-                raise ModelError(f"lexicon/{name} line {number}: expected at least three tab-separated fields")
+                raise ModelError(
+                    f"lexicon/{name} line {number}: expected at least three tab-separated fields"
+                )
             yield fields
 
 
@@ -133,6 +330,7 @@ def lexicon() -> Lexicon:
     words: set[str] = set()
     classes: dict[str, set[str]] = {}
     by_hand: dict[str, frozenset[str]] = {}
+    senses: tuple[Sense, ...] = ()
     for table in TABLES:
         if not (HERE / table).exists():
             continue
@@ -148,17 +346,20 @@ def lexicon() -> Lexicon:
                 classes.setdefault(phrase, set()).add(sense.cls)
         if table == TABLES[-2]:
             by_hand = {k: frozenset(v) for k, v in classes.items()}
+            senses = tuple(sense for rest in phrases.values() for _, sense in rest)
     ordered = {k: tuple(sorted(v, key=lambda item: -len(item[0]))) for k, v in phrases.items()}
     irregular = {word: (lemma, form) for word, lemma, form in rows("irregular.tsv")}
     every = {k: frozenset(v) for k, v in classes.items()}
-    return Lexicon(ordered, frozenset(words), irregular, _frames(), every, by_hand)
+    return Lexicon(ordered, frozenset(words), irregular, _frames(), every, by_hand, senses)
 
 
 def _frames() -> dict[tuple[str, str], tuple[tuple[str, Mapping[str, float]], ...]]:
     table: dict[tuple[str, str], list[tuple[str, Mapping[str, float]]]] = {}
     for verbs, marker, target, atoms in rows("frames.tsv"):
         for verb in verbs.split("|"):
-            table.setdefault((verb, marker), []).append((target, read_atoms(atoms, f"lexicon/frames.tsv, {verb}")[0]))
+            table.setdefault((verb, marker), []).append(
+                (target, read_atoms(atoms, f"lexicon/frames.tsv, {verb}")[0])
+            )
     return {key: tuple(value) for key, value in table.items()}
 
 

@@ -54,8 +54,8 @@ class NounPhrase:
         return self.head.cls if self.head else ""
 
 
-STARTS = frozenset("DET POSS NUM COL TONE ADJ N VMOD VMODX ADJX NX".split())
-INSIDE = frozenset("COL TONE ADJ N VMOD VMODX ADJX NX ADV NUM POSS".split())
+STARTS = frozenset(["DET", "POSS", "NUM", "COL", "TONE", "ADJ", "N", "VMOD", "VMODX", "ADJX", "NX"])
+INSIDE = frozenset(["COL", "TONE", "ADJ", "N", "VMOD", "VMODX", "ADJX", "NX", "ADV", "NUM", "POSS"])
 
 
 def noun_phrase(units: list[Unit], at: int) -> tuple[NounPhrase, int] | None:
@@ -83,7 +83,9 @@ def noun_phrase(units: list[Unit], at: int) -> tuple[NounPhrase, int] | None:
 def _inside(units: list[Unit], i: int, np: NounPhrase) -> int:
     while i < len(units):
         unit = units[i]
-        if unit.tag == "COL" or (unit.tag == "TONE" and _reaches(units, i, ("COL", "TONE", "N", "ADJ", "NX", "ADJX"))):
+        if unit.tag == "COL" or (
+            unit.tag == "TONE" and _reaches(units, i, ("COL", "TONE", "N", "ADJ", "NX", "ADJX"))
+        ):
             if np.head is not None:
                 break
             i = _colour(units, i, np)
@@ -102,7 +104,9 @@ def _inside(units: list[Unit], i: int, np: NounPhrase) -> int:
         elif unit.tag == "POSS" and unit.low.startswith("'") and np.head is not None:
             np.head, np.det, i = None, "the", i + 1
             np.colours.clear()
-        elif (unit.low in (",", "and", "/") and np.head is None and (np.mods or np.colours)) and _continues(units, i, np):
+        elif (unit.low in (",", "and", "/") and np.head is None and (np.mods or np.colours)) and _continues(
+            units, i, np
+        ):
             i += 1
         else:
             break
@@ -111,7 +115,9 @@ def _inside(units: list[Unit], i: int, np: NounPhrase) -> int:
 
 def _same_noun(head: Unit, unit: Unit) -> bool:
     """Whether two nouns side by side are one compound ("leather jacket", "soccer player")."""
-    return head.form != "s" and not (head.cls in ("person", "garment") and unit.cls == "person" and head.cls == "person")
+    return head.form != "s" and not (
+        head.cls in ("person", "garment") and unit.cls == "person" and head.cls == "person"
+    )
 
 
 def _reaches(units: list[Unit], i: int, tags: tuple[str, ...]) -> bool:
@@ -136,9 +142,12 @@ def _continues(units: list[Unit], i: int, np: NounPhrase) -> bool:
 
 def _colour(units: list[Unit], i: int, np: NounPhrase) -> int:
     """One colour: tones, then colour words with no joiner between them ("dark navy blue")."""
-    start, tone, terms, end = units[i].start, None, {}, units[i].end
+    start, tone, end = units[i].start, None, units[i].end
+    terms: dict[str, float] = {}
     first = i
-    while i < len(units) and units[i].tag in ("TONE", "COL") and not (i > first and units[i].hyphen and terms):
+    while (
+        i < len(units) and units[i].tag in ("TONE", "COL") and not (i > first and units[i].hyphen and terms)
+    ):
         sense = units[i].sense
         if sense is not None and sense.cls == "color":
             terms = {**{k: v * 0.6 for k, v in terms.items()}, **sense.meanings[0]}

@@ -9,7 +9,9 @@ from functools import cache, lru_cache
 
 from oddwatch.describe.lexicon import FUNCTION, NUMBERS, Lexicon, Sense, lexicon, part_of_speech
 
-TOKEN = re.compile(r"n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|[^\W\d_]+?(?=n['’]t\b)|[^\W\d_]+|\d+|[^\w\s]|_", re.UNICODE)
+TOKEN = re.compile(
+    r"n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|[^\W\d_]+?(?=n['’]t\b)|[^\W\d_]+|\d+|[^\w\s]|_", re.UNICODE
+)
 COMPLEX = {
     tuple(p.split()): p
     for p in (
@@ -24,9 +26,27 @@ _BY_FIRST = {
     first: [(w, n) for w, n in sorted(COMPLEX.items(), key=lambda c: -len(c[0])) if w[0] == first]
     for first in {w[0] for w in COMPLEX}
 }
-SKIPPED = frozenset("the a an his her their its both my your one".split())
+SKIPPED = frozenset(["the", "a", "an", "his", "her", "their", "its", "both", "my", "your", "one"])
 # "on the left" is a place, "on the left arm" is not: a phrase may not end in these before a noun.
-OPEN_ENDS = frozenset("left right back side front rear dark rain snow storm center middle morning day night".split())
+OPEN_ENDS = frozenset(
+    [
+        "left",
+        "right",
+        "back",
+        "side",
+        "front",
+        "rear",
+        "dark",
+        "rain",
+        "snow",
+        "storm",
+        "center",
+        "middle",
+        "morning",
+        "day",
+        "night",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +119,9 @@ def forms(word: str) -> tuple[tuple[str, str], ...]:
 
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-COMMON = frozenset(("color", "garment", "bag", "person", "wear", "hold", "hair", "adjpattern", "adjsleeve", "vehicle"))
+COMMON = frozenset(
+    ("color", "garment", "bag", "person", "wear", "hold", "hair", "adjpattern", "adjsleeve", "vehicle")
+)
 """Classes of the words that slips of the pen are mended to."""
 
 
@@ -155,21 +177,29 @@ def _phrase_length(found: list[Token], at: int, rest: tuple[str, ...]) -> int:
     for word in rest:
         if i < len(found) and found[i].low in SKIPPED and found[i].low != word:
             i += 1
-        if i >= len(found) or not any(lemma == word for lemma, _ in found[i].forms) and found[i].low != word:
+        if i >= len(found) or (
+            not any(lemma == word for lemma, _ in found[i].forms) and found[i].low != word
+        ):
             return 0
         i += 1
     return i - at
 
 
 def _noun_like(token: Token, lex: Lexicon) -> bool:
-    return any(
-        part_of_speech(c) in ("N", "ADJ", "COL", "TONE") for lemma, _ in token.forms for c in lex.classes.get(lemma, ())
-    ) and token.low not in FUNCTION
+    return (
+        any(
+            part_of_speech(c) in ("N", "ADJ", "COL", "TONE")
+            for lemma, _ in token.forms
+            for c in lex.classes.get(lemma, ())
+        )
+        and token.low not in FUNCTION
+    )
 
 
 def _matches(found: list[Token], at: int, lex: Lexicon) -> tuple[int, list[tuple[str, str, Sense | None]]]:
     """The longest phrase that starts at a token: its length and its readings (tag, form, sense)."""
-    best, readings = 0, []
+    best = 0
+    readings: list[tuple[str, str, Sense | None]] = []
     for lemma, form in dict.fromkeys((*found[at].forms, (found[at].low, ""))):
         for rest, sense in lex.phrases.get(lemma, ()):
             if len(rest) + 1 < best:
@@ -178,7 +208,12 @@ def _matches(found: list[Token], at: int, lex: Lexicon) -> tuple[int, list[tuple
             if not length or length < best:
                 continue
             last = found[at + length - 1].low
-            if rest and last in OPEN_ENDS and at + length < len(found) and _noun_like(found[at + length], lex):
+            if (
+                rest
+                and last in OPEN_ENDS
+                and at + length < len(found)
+                and _noun_like(found[at + length], lex)
+            ):
                 continue
             if length > best:
                 best, readings = length, []
@@ -202,13 +237,20 @@ def units(text: str) -> list[Unit]:
             length, readings = complex_length, [("P", "", None)]
         elif length <= 1 and token.low in FUNCTION:
             function: list[tuple[str, str, Sense | None]] = [(FUNCTION[token.low], "", None)]
-            keep = [r for r in readings if r[0] in ("N", "ADV", "V") and token.low in ("inside", "outside", "have", "having", "had", "has", "do", "does", "lack")]
+            keep = [
+                r
+                for r in readings
+                if r[0] in ("N", "ADV", "V")
+                and token.low in ("inside", "outside", "have", "having", "had", "has", "do", "does", "lack")
+            ]
             length, readings = 1, function + keep
         elif length <= 1 and (token.low in NUMBERS or token.low.isdigit()):
             length, readings = 1, [("NUM", "", None)]
         length = max(length, 1)
         end = found[at + length - 1].end
-        unit = Unit(token.start, end, text[token.start : end].lower(), "X", token.forms[0][0], hyphen=token.hyphen)
+        unit = Unit(
+            token.start, end, text[token.start : end].lower(), "X", token.forms[0][0], hyphen=token.hyphen
+        )
         if complex_name and length == complex_length:
             unit.lemma = complex_name
         unit.readings = readings
@@ -224,7 +266,7 @@ def units(text: str) -> list[Unit]:
 
 def _complex(found: list[Token], at: int) -> tuple[int, str]:
     for words, name in _BY_FIRST.get(found[at].low, ()):
-        if (length := _phrase_length(found, at, words[1:])):
+        if length := _phrase_length(found, at, words[1:]):
             return length, name
     return 0, ""
 
@@ -249,7 +291,13 @@ def _tag(sequence: list[Unit]) -> None:
             unit.lemma = sense.phrase
         elif tag == "AUX":
             unit.lemma = unit.low
-        if tag == "V" and (form or unit.low.endswith(("ed", "en", "ing"))) and form != "s" and _nominal(before) and _starts_noun(after):
+        if (
+            tag == "V"
+            and (form or unit.low.endswith(("ed", "en", "ing")))
+            and form != "s"
+            and _nominal(before)
+            and _starts_noun(after)
+        ):
             unit.tag = "VMOD"
 
 
@@ -280,7 +328,9 @@ def _choose(unit: Unit, before: Unit | None, after: Unit | None) -> tuple[str, s
     if "COL" in by:
         return by["COL"]
     if "TONE" in by:
-        return by["TONE"] if _starts_noun(after) or "V" not in by and "N" not in by else by.get("V") or by["N"]
+        return (
+            by["TONE"] if _starts_noun(after) or ("V" not in by and "N" not in by) else by.get("V") or by["N"]
+        )
     verb, noun, adjective = by.get("V"), by.get("N"), by.get("ADJ")
     if verb and (noun or adjective) and _verb_here(verb[1], before, after):
         return verb
@@ -294,7 +344,7 @@ def _verb_here(form: str, before: Unit | None, after: Unit | None) -> bool:
         return form == "ing"
     if _nominal(before):
         return form in ("ing", "ed")
-    if before.tag in ("PRO", "AUX", "NEG") or before.low in ("to", "and") and form == "ing":
+    if before.tag in ("PRO", "AUX", "NEG") or (before.low in ("to", "and") and form == "ing"):
         return True
     if form == "ing":
         return True
@@ -302,8 +352,10 @@ def _verb_here(form: str, before: Unit | None, after: Unit | None) -> bool:
     if form == "ed":
         return subject or before.tag in ("ADV", "CC", "PUNCT")
     if form == "s":
-        return subject and before.form != "s" or before.tag in ("ADV", "CC")
-    return before.low == "to" or (subject and (before.form == "s" or before.cls in ("people", "groupn", "group2")))
+        return (subject and before.form != "s") or before.tag in ("ADV", "CC")
+    return before.low == "to" or (
+        subject and (before.form == "s" or before.cls in ("people", "groupn", "group2"))
+    )
 
 
 def _guess(unit: Unit, before: Unit | None, after: Unit | None) -> None:
@@ -317,7 +369,11 @@ def _guess(unit: Unit, before: Unit | None, after: Unit | None) -> None:
         unit.tag, unit.form = ("VMODX" if _nominal(before) and _starts_noun(after) else "VX"), "ing"
     elif word.endswith("ed") and len(word) > 4:
         unit.tag, unit.form = ("VMODX" if _nominal(before) or _starts_noun(after) else "VX"), "ed"
-    elif before is not None and before.tag in ("PRO", "AUX") and word.endswith("s"):
+    elif (
+        before is not None
+        and word.endswith("s")
+        and (before.tag in ("PRO", "AUX") or (before.cls == "person" and before.form != "s"))
+    ):
         unit.tag = "VX"
     else:
         unit.tag = "ADJX" if _nominal(before) and _starts_noun(after) else "NX"
