@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import oddwatch
+from oddwatch import catalogue
 from oddwatch.core import Card, InputError, MissingExtra, resolve
 
 ROW = re.compile(r"oddwatch(\.\w+)+:\w+")
@@ -67,6 +68,11 @@ def test_row_has_a_card_of_its_name(room, table, name):
 def test_no_card_without_a_row(room):
     rows = {name for (r, _), table in TABLES.items() if r == room for name in table}
     assert set(cards_of(room)) == rows
+
+
+def test_the_catalogue_lists_every_card():
+    listed = [card.name for card in catalogue.cards()]
+    assert sorted(listed) == sorted(name for room in {r for r, _ in TABLES} for name in cards_of(room))
 
 
 @pytest.mark.parametrize(("room", "table"), TABLES, ids=[t for _, t in TABLES])

@@ -53,9 +53,6 @@ class Chip:
     words: str
     verdict: str
     slot: int | None
-    atom: str | None
-    probability: float | None
-    stage: str
     box: Box | None
     note: str = ""
 
@@ -156,28 +153,27 @@ def _card(hit: Hit, query: Query, picture: Picture, best: float, share: float) -
 
 
 def _chips(hit: Hit, query: Query) -> tuple[Chip, ...]:
-    """The reason's words by verdict, each joined with the evidence of the same words."""
-    spare = list(hit.reason.evidence)
-    chips: list[Chip] = []
-    for verdict in _VERDICTS:
-        for text in getattr(hit.reason, verdict):
-            proof = next((e for e in spare if e.words == text and e.verdict == verdict), None)
-            if proof is not None:
-                spare.remove(proof)
-            chips.append(_chip(len(chips), text, verdict, query, proof))
-    for proof in spare:
-        chips.append(_chip(len(chips), proof.words, proof.verdict, query, proof))
-    return tuple(sorted(chips, key=lambda c: _VERDICTS.index(c.verdict)))
+    """The reason's words by verdict, each joined with the evidence behind it; one phrase is one chip, though
+    several slots of it may have evidence of their own."""
+    said = [(text, verdict) for verdict in _VERDICTS for text in getattr(hit.reason, verdict)]
+    named = {text for text, _ in said}
+    said += dict.fromkeys((e.words, e.verdict) for e in hit.reason.evidence if e.words not in named)
+    chips = []
+    for number, (text, verdict) in enumerate(sorted(said, key=lambda s: _VERDICTS.index(s[1]))):
+        proofs = [e for e in hit.reason.evidence if e.words == text and e.verdict == verdict]
+        proof = next((e for e in proofs if e.box is not None), proofs[0] if proofs else None)
+        chips.append(_chip(number, text, verdict, query, proof))
+    return tuple(chips)
 
 
 def _chip(number: int, text: str, verdict: str, query: Query, proof: Evidence | None) -> Chip:
     slot = _slot_of(text, query)
     if proof is None:
-        return Chip(number, text, verdict, slot, None, None, "", None)
+        return Chip(number, text, verdict, slot, None)
     # Only what was seen has a place; a region under an unknown word would claim otherwise.
     box = proof.box if verdict != "unknown" else None
     note = "" if verdict == "unknown" else _note(proof, None if slot is None else query.slots[slot])
-    return Chip(number, text, verdict, slot, proof.atom, proof.probability, proof.stage, box, note)
+    return Chip(number, text, verdict, slot, box, note)
 
 
 def _slot_of(text: str, query: Query) -> int | None:

@@ -244,6 +244,21 @@ def test_contradicted_by_another_fact_says_what_was_seen(made_up_search, tmp_pat
     assert "saw blue 91 %" in " ".join(outline.text)
 
 
+def test_a_phrase_of_several_slots_is_one_chip_with_its_region(made_up_search, tmp_path):
+    search, picture = made_up_search(1, 1)
+    box = Box(400, 400, 420, 440)
+    proofs = (
+        Evidence("navy coat", "matched", "upper.color.blue", 0.8),
+        Evidence("navy coat", "matched", "upper.tone.dark", 0.7, box),
+        Evidence("navy coat", "unknown", "upper.type.coat", 0.4),
+    )
+    search.hits[0] = dataclasses.replace(search.hits[0], reason=Reason(("navy coat",), (), (), proofs))
+    _, outline = page_of(search, picture, tmp_path)
+    assert len(outline.having("button", "chip")) == 1 and not outline.having("span", "chip")
+    text = " ".join(outline.text)
+    assert all(fact in text for fact in ("upper color: blue", "upper tone: dark", "upper type: coat"))
+
+
 def test_same_search_same_bytes_and_failure_leaves_the_old_page(made_up_search, tmp_path):
     search, picture = made_up_search(2, 1)
     out = render(search, picture, tmp_path / "r.html")
