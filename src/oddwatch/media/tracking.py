@@ -22,6 +22,8 @@ from oddwatch.media.motion import Sample, motion, sample
 
 _FORMAT = 1
 _POOL = 2
+_LONG = 0.75
+"""Seconds out of sight after which somebody in quite different colours is somebody else."""
 _PLAIN = ("id", "first", "last", "frames", "best", "total", "colours")
 
 
@@ -176,6 +178,8 @@ class Tracker:
         if apart > reach or size > 0.8:
             return 100.0
         unlike = colour_distance(track.colours, colours)
+        if gap > _LONG and unlike > 0.7:
+            return 100.0
         later = 0.1 * max(0.0, gap - 0.6) / self.settings.gap
         return 0.45 * apart / reach + 0.2 * (1 - box.iou(person.box)) + 0.45 * unlike + 0.1 * size + later
 

@@ -145,7 +145,8 @@ class Video:
     def _origin(self, container: Any, stream: Any) -> int:
         """The container's start in units of the stream's time base."""
         if container.start_time is not None:
-            return int(round(container.start_time / av.time_base / self._time_base))
+            seconds = Fraction(int(container.start_time), av.time_base)
+            return round(seconds / self._time_base)
         return int(stream.start_time or 0)
 
     @cached_property

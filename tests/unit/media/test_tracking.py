@@ -51,7 +51,7 @@ def test_one_walker_is_one_track():
 
 
 def test_people_who_cross_keep_their_number():
-    steps = [scene(t, walk(t, 20, 100, 90, RED), walk(t, 560, 105, -90, BLUE)) for t in times(0, 6)]
+    steps = [scene(t, walk(t, 20, 100, 90, RED), walk(t, 560, 150, -90, BLUE)) for t in times(0, 6)]
     tracker = Tracker()
     numbers = {}
     for frame, people in steps:
