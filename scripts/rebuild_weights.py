@@ -415,14 +415,14 @@ def describe_files(folder: Path) -> None:
         })  # fmt: skip
     manifest = {"format": 1, "files": rows}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    parts = [NOTICE_HEAD]
+    notice = NOTICE_HEAD
     for row in rows:
-        parts.append(
-            f"{row['file']}\n  What:    {row['what']}\n  Origin:  {row['origin']}, {row['origin_file']}\n"
+        notice += (
+            f"\n{row['file']}\n  What:    {row['what']}\n  Origin:  {row['origin']}, {row['origin_file']}\n"
             f"           SHA-256 {row['origin_sha256']}\n  Result:  SHA-256 {row['sha256']}\n"
             f"  Licence: {row['licence']}\n"
         )
-    (folder / "NOTICE").write_text("\n".join(parts), encoding="utf-8")
+    (folder / "NOTICE").write_text(notice, encoding="utf-8")
 
 
 def main() -> int:

@@ -58,7 +58,8 @@ def session(model: str | Path | bytes, threads: int | None = None, device: str =
     name = "model" if isinstance(model, bytes) else str(model)
     if not isinstance(model, bytes) and not Path(model).is_file():
         raise ModelError(f"{name}: no such model file")
+    chosen = providers(device)
     try:
-        return onnxruntime.InferenceSession(source, options, providers=providers(device))
+        return onnxruntime.InferenceSession(source, options, providers=chosen)
     except Exception as error:  # its errors derive from Exception and are no public names
         raise ModelError(f"{name}: ONNX Runtime cannot read this graph: {error}") from error
