@@ -86,6 +86,19 @@ a running man => posture.running
 a man with an orange vest pushes a man => upper.color.orange upper.type.vest action.push
 a waering of a burgandy jaket => upper.color.red upper.type.jacket
 people fighting => action.fight
+The image shows a woman in a pink top riding a scooter => upper.color.pink near.motorcycle | company.pair
+a bus hits a cyclist => action.hit_by_vehicle near.bicycle posture.riding | company.pair
+a fight between two men => action.fight count.two
+he hits a man => action.hit company.pair | count.one
+a man on the ground => posture.lying
+two boys fighting on the ground => action.fight | posture.lying
+a man sitting on the floor => posture.sitting | posture.lying
+a man wearing dark clothing => upper.color.black lower.color.black
+a dog without its owner => near.dog | count.none
+a man slips on the icy pavement => posture.falling place.pavement | feet.type.shoes
+a person running through trees in the background => posture.running place.trees | frame.far
+a man in a white shirt, not in jeans => upper.color.white -lower.type.jeans
+a man holding a child's hand => person.man | carry.child
 a man rides a motorbike without a helmet => posture.riding near.motorcycle -head.wear.helmet
 """
 

@@ -241,13 +241,17 @@ class NounReader:
         another = np.det in ("another",) or any(m.low in ("other", "another", "second") for m in np.mods)
         first = self.people == 0
         object_of = s.verb is not None or (s.relation not in ("", "of") and not first)
+        if s.denied and first and s.subject is not None and cls != "nobody":
+            return  # "a car without a driver": nothing here sees who is not in it
         if cls == "nobody" or (s.denied and first):
             self._add(np.start, np.end, {"count.none": 1.0}, "scene", negated=False)
             self.moment, self.people, s.denied = True, 1, False
             return
-        if (object_of or another) and not (first and s.verb is None):
+        if (object_of or another) and not (first and self._introduces()):
             self._companion(np, another)
             return
+        if first and s.verb is not None:
+            self._frame("by" if s.passive and s.relation == "by" else s.relation, np)
         if first or s.relation == "of":
             self._count(np)
         elif (
@@ -269,6 +273,18 @@ class NounReader:
         self.people += 1
         if np.colours and not s.other and np.head.low and cls == "person":
             self._colours(np, "", 0.3)
+
+    def _introduces(self) -> bool:
+        """Whether the first person named is the one asked for though a verb precedes: "the image shows a man",
+        "a bus hits a man", "a fight between two men"; not "pushing a man", whose pusher goes without saying."""
+        s = self.state
+        thing = s.subject is not None and s.subject.cls not in PERSON_CLASSES
+        return (
+            s.verb is None
+            or thing
+            or s.verb.cls in ("lightverb", "have")
+            or s.relation in ("between", "of", "among")
+        )
 
     def _count(self, np: NounPhrase) -> None:
         assert np.head is not None and np.head.sense is not None
@@ -484,6 +500,10 @@ class NounReader:
                 self._emit_sense(unit)
         for atoms in np.head.sense.meanings:
             self._add(np.head.start, np.head.end, atoms, "scene", negated=s.denied != np.head.sense.negated)
+        if np.head.lemma in ("ground", "floor") and s.relation == "on" and s.verb is None and not s.other:
+            # A person who does nothing but be on the ground is down; one who sits or fights there is not.
+            if self.people and s.topic is not None and s.topic.cls in PERSON_CLASSES:
+                self._add(np.head.start, np.head.end, {"posture.lying": 1.0, "posture.sitting": 0.5}, "body")
         s.topic = np
         if self.people == 0 and s.subject is None and s.relation == "":
             self.moment = True if self.moment is None else self.moment
@@ -492,7 +512,7 @@ class NounReader:
         """Stripes, logos, sleeves, collars: of the garment spoken of last."""
         s = self.state
         assert np.head is not None
-        if s.other:
+        if s.other or (not s.garment and np.head.lemma in ("image", "picture", "number", "text")):
             return
         region = s.garment or "upper"
         for unit in np.mods:

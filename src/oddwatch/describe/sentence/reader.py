@@ -48,6 +48,7 @@ class Reader(NounReader):
             if unit.low in ("he", "she", "they", "it", "who"):
                 s.other = s.other if unit.low == "who" else False
                 s.relation, s.verb, s.denied = "", None, False
+                self.people = max(self.people, 1)
             return at + 1
         if unit.tag == "ADV":
             self._adverb(unit)
@@ -159,6 +160,9 @@ class Reader(NounReader):
     def _adverb(self, unit: Unit) -> None:
         if unit.sense is None or (self.state.other and unit.sense.about not in ("scene",)):
             return
+        about_scene = unit.cls == "frame" and self.state.topic is not None
+        if about_scene and self.state.topic and self.state.topic.cls in ("near", "place", "ground"):
+            return  # "with trees in the background" places the trees
         if unit.cls == "light":
             self.state.relation = ""
         self._emit_sense(unit)

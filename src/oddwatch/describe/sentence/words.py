@@ -208,6 +208,8 @@ def _matches(found: list[Token], at: int, lex: Lexicon) -> tuple[int, list[tuple
             if not length or length < best:
                 continue
             last = found[at + length - 1].low
+            if rest and at + length < len(found) and found[at + length].low in ("'s", "’s"):
+                continue
             if (
                 rest
                 and last in OPEN_ENDS
@@ -332,6 +334,9 @@ def _choose(unit: Unit, before: Unit | None, after: Unit | None) -> tuple[str, s
             by["TONE"] if _starts_noun(after) or ("V" not in by and "N" not in by) else by.get("V") or by["N"]
         )
     verb, noun, adjective = by.get("V"), by.get("N"), by.get("ADJ")
+    if verb and noun and verb[1] == "ing" and noun[1] == "" and not _starts_noun(after):
+        if before is not None and (_nominal(before) or before.tag in ("V", "P")):
+            return noun
     if verb and (noun or adjective) and _verb_here(verb[1], before, after):
         return verb
     if adjective and (_starts_noun(after) or not noun):
