@@ -30,6 +30,9 @@ def index(
     ] = None,
     fps: Annotated[float, typer.Option(min=0.05, max=60, help="Frames analysed per second of video.")] = 2.0,
     sample: Annotated[str, typer.Option(help="Sample video by `time` or by `scene` change.")] = "time",
+    commit: Annotated[
+        float, typer.Option(min=1, max=60, help="Seconds of footage between two commits.")
+    ] = 60.0,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = None,
     json_: JsonOption = False,
@@ -42,7 +45,9 @@ def index(
     from oddwatch.api import Gallery
     from oddwatch.pipeline.index import IndexOptions
 
-    options = IndexOptions(fps=fps, sample=sample, camera=camera, start=when(start, "--start"))
+    options = IndexOptions(
+        fps=fps, sample=sample, camera=camera, start=when(start, "--start"), commit_seconds=commit
+    )
     with (
         Gallery.open(gallery, device=device.value, threads=threads) as opened,
         progress_bar(json_) as progress,

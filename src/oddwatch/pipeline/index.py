@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHUNK_SECONDS = 60.0
 SCENE_CHANGE = 0.08
 _SETTINGS_VERSION = 1
 
@@ -41,15 +40,18 @@ _SETTINGS_VERSION = 1
 class IndexOptions:
     """``fps`` analysed frames a second of video; ``sample`` by "time" or by "scene" change (``fps`` is then how often
     is looked); ``camera`` a name for what filmed this; ``start`` wall-clock time of the first frame (aware);
-    ``moment_seconds`` length of a moment."""
+    ``moment_seconds`` length of a moment; ``commit_seconds`` of footage are lost at most when a run is killed."""
 
     fps: float = 2.0
     sample: str = "time"
     camera: str | None = None
     start: datetime | None = None
     moment_seconds: float = 5.0
+    commit_seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        if not 1 <= self.commit_seconds <= 60:
+            raise InputError("commit", f"expected 1 to 60 seconds, got {self.commit_seconds}")
         if self.sample not in ("time", "scene"):
             raise InputError("sample", f"{self.sample!r} is not known", "time or scene")
 
@@ -220,12 +222,12 @@ class _Run:
             else MomentBuilder(self.options.moment_seconds)
         )
         begun = state.until if saved else 0.0
-        boundary = _after(begun)
+        boundary = self._after(begun)
         for frame in self._decoded(video, begun):
             at = frame.time or 0.0
             if at >= boundary:
                 self._checkpoint(state, maker, tracker, moments, at)
-                boundary = _after(at)
+                boundary = self._after(at)
             self._analyse(frame, tracker, moments)
             self._tell(source, at / max(video.duration, 1e-6))
         with self.report.timed("track"):
@@ -233,6 +235,11 @@ class _Run:
         self.report.media_seconds += max(0.0, video.duration - begun)
         self.report.problems += [(source.name, p) for p in video.problems]
         self._store(lambda entries: self.gallery.finish_source(state, entries, video.problems), maker)
+
+    def _after(self, at: float) -> float:
+        """The next point on the grid of commits, anchored at 0."""
+        step = self.options.commit_seconds
+        return (int(at / step) + 1) * step
 
     def _decoded(self, video: Video, start: float) -> Iterator[Frame]:
         frames = video.frames(self.options.sampling(), start)
@@ -278,11 +285,6 @@ class _Run:
     def _tell(self, source: Source, share: float) -> None:
         if self.progress is not None:
             self.progress(source.name, self.done + min(share, 1.0) * source.size, self.total)
-
-
-def _after(at: float) -> float:
-    """The next point on the one-minute grid."""
-    return (int(at / CHUNK_SECONDS) + 1) * CHUNK_SECONDS
 
 
 def _key(path: Path, digest: str, options: IndexOptions) -> str:

@@ -1,0 +1,5 @@
+"""``python -m oddwatch``."""
+
+from oddwatch.cli import main
+
+main()
