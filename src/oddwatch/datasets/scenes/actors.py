@@ -178,7 +178,9 @@ class Actor:
             x = s / seconds
             return fly * 4 * x * (1 - x) if fly and x < 1 else float("nan")
 
-        return self.stay(seconds, doing, None, lambda s, g: m.fall(s / seconds, style, how, before), lift, drift, "falling")
+        return self.stay(
+            seconds, doing, None, lambda s, g: m.fall(s / seconds, style, how, before), lift, drift, "falling"
+        )
 
     def lie(self, seconds: float, how: str) -> Actor:
         """Stay down."""
@@ -187,7 +189,9 @@ class Actor:
     def get_up(self, how: str, seconds: float = 2.2) -> Actor:
         """Stand up again."""
         style = self.style
-        return self.stay(seconds, "get_up", None, lambda s, g: m.rise(s / seconds, style, how), posture="crouching")
+        return self.stay(
+            seconds, "get_up", None, lambda s, g: m.rise(s / seconds, style, how), posture="crouching"
+        )
 
     def ride(self, there: Point, speed: float, until: float | None = None) -> Actor:
         """Cycle straight to a point."""

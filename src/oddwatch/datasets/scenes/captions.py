@@ -14,7 +14,9 @@ _PRONOUN = {"man": ("he", "his"), "woman": ("she", "her"), "child": ("the child"
 
 
 def _article(phrase: str) -> str:
-    return ("an " if phrase[:1].lower() in "aeiou" and not phrase.startswith(("one", "uni")) else "a ") + phrase
+    return (
+        "an " if phrase[:1].lower() in "aeiou" and not phrase.startswith(("one", "uni")) else "a "
+    ) + phrase
 
 
 class Teller:
@@ -73,7 +75,11 @@ class Teller:
             return None
         text = self.pick(w.CARRIED[self.family][items[0]])
         bag, item = self.facts.get("bag") or {}, self.facts.get("item") or {}
-        return _fix(text.format(c=self.color(bag["shade"]) if bag else "", i=self.color(item["shade"]) if item else ""))
+        return _fix(
+            text.format(
+                c=self.color(bag["shade"]) if bag else "", i=self.color(item["shade"]) if item else ""
+            )
+        )
 
     def worn(self) -> str | None:
         """Something on the head or face."""
@@ -91,7 +97,13 @@ class Teller:
         hair = self.facts["hair"]
         if hair["length"] == "bald":
             return "a bald head" if self.family == "A" else "a shaven head"
-        color = {"blond": "fair", "grey": "silver", "red": "ginger", "brown": "brunette", "black": "raven"}.get(hair["color"], hair["color"])
+        color = {
+            "blond": "fair",
+            "grey": "silver",
+            "red": "ginger",
+            "brown": "brunette",
+            "black": "raven",
+        }.get(hair["color"], hair["color"])
         return f"{hair['length']} {hair['color'] if self.family == 'A' else color} hair"
 
     def mood(self) -> str:
@@ -143,7 +155,11 @@ class Teller:
         r = self.rng
         lower, hair, worn, carried = self.lower(), self.hair(), self.worn(), self.carried()
         shoes = self.garment(self.facts["shoes"])
-        he = _PRONOUN[self.facts["person"]][0] if self.noun in ("man", "woman", "lady", "gentleman", "bloke", "guy", "female") else "this one"
+        he = (
+            _PRONOUN[self.facts["person"]][0]
+            if self.noun in ("man", "woman", "lady", "gentleman", "bloke", "guy", "female")
+            else "this one"
+        )
         if he == "this one":
             he = "the person" if self.family == "A" else f"the {self.noun}"
         noun, act, place = _article(self.noun), self.doing() if action else "", self.place()
@@ -159,15 +175,17 @@ class Teller:
         close = alone if r.random() < 0.4 else ""
         if self.family == "A":
             forms = (
-                f"{noun}{also} is wearing {wear}. {he} is {act} {place}{mood}. {close}" if action else
-                f"{noun}{also} is wearing {wear}. {he} can be seen {place}{mood}. {close}",
+                f"{noun}{also} is wearing {wear}. {he} is {act} {place}{mood}. {close}"
+                if action
+                else f"{noun}{also} is wearing {wear}. {he} can be seen {place}{mood}. {close}",
                 f"{noun} {act} {place}{mood}. {he} is dressed in {wear}{', and has ' + extra if extra else ''}. {close}",
                 f"the picture shows {noun} in {wear}{also} {act} {place}{mood}. {close}",
             )
         else:
             forms = (
-                f"clad in {wear}, {noun}{also} is caught {act} {place}{mood}. {close}" if action else
-                f"clad in {wear}, {noun}{also} appears {place}{mood}. {close}",
+                f"clad in {wear}, {noun}{also} is caught {act} {place}{mood}. {close}"
+                if action
+                else f"clad in {wear}, {noun}{also} appears {place}{mood}. {close}",
                 f"footage captures {noun} {act} {place}{mood}; the outfit comprises {wear}{', complemented by ' + extra if extra else ''}. {close}",
                 f"{place}{mood}, {noun} sporting {wear}{also} is noticed{' ' + act if act else ''}. {close}",
             )
@@ -181,7 +199,14 @@ def _fix(text: str) -> str:
 
 
 def _clean(text: str, sentence: bool = False) -> str:
-    text = " ".join(text.split()).replace(" ,", ",").replace(" .", ".").replace(" ;", ";").replace("..", ".").strip(" ,:")
+    text = (
+        " ".join(text.split())
+        .replace(" ,", ",")
+        .replace(" .", ".")
+        .replace(" ;", ";")
+        .replace("..", ".")
+        .strip(" ,:")
+    )
     if not sentence:
         return text
     parts = [p.strip() for p in text.split(". ") if p.strip(" .")]

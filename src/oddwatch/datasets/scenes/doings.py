@@ -98,11 +98,25 @@ def _up(rng: np.random.Generator, s: Style) -> Array:
 
 
 def _down(rng: np.random.Generator, s: Style) -> Array:
-    return (m.stand(_turn(rng), s, str(rng.choice(["down", "in_pockets"]))) + pose(nod=34, spine=6)).astype(np.float32)
+    return (m.stand(_turn(rng), s, str(rng.choice(["down", "in_pockets"]))) + pose(nod=34, spine=6)).astype(
+        np.float32
+    )
 
 
 def _kneel(rng: np.random.Generator, s: Style) -> Array:
-    return pose(pitch=8, spine=24, l_hip=92, l_knee=96, r_hip=16, r_knee=96, r_ankle=-40, arms=42, elbows=34, ins=10, nod=20)
+    return pose(
+        pitch=8,
+        spine=24,
+        l_hip=92,
+        l_knee=96,
+        r_hip=16,
+        r_knee=96,
+        r_ankle=-40,
+        arms=42,
+        elbows=34,
+        ins=10,
+        nod=20,
+    )
 
 
 def _stand(arms: str) -> Poser:

@@ -55,8 +55,14 @@ def fall(s: Script) -> Event:
         near = _shift(at, way, -0.35)
         helper.begin(begin, start).go(near, 2.6, "run").stay(max(over - helper.end[0], 1.0), "kneel")
         s.rest(helper)
-    cause = str(s.rng.choice(["tripped over their own feet", "lost their balance while walking", "slipped on the ground"]))
-    return Event("fall", t, over, tracks, cause, f"ended up lying {_words(how)} on the ground", 3, {"how": how})
+    cause = str(
+        s.rng.choice(
+            ["tripped over their own feet", "lost their balance while walking", "slipped on the ground"]
+        )
+    )
+    return Event(
+        "fall", t, over, tracks, cause, f"ended up lying {_words(how)} on the ground", 3, {"how": how}
+    )
 
 
 def _words(how: str) -> str:
@@ -101,7 +107,16 @@ def fight(s: Script) -> Event:
         b.stay(lasts, "struck" if s.rng.random() < 0.4 else "fight", face_b)
         s.rest(b.go(_shift(b.end[1:], side, 8.0), 1.5, "walk", s.seconds))
     s.rest(a.go(_shift(a.end[1:], side, -8.0), 1.6, "walk", s.seconds))
-    return Event("fight", t, over, [a.track, b.track], "an argument between two people turned violent", effect, 4, {"how": how})
+    return Event(
+        "fight",
+        t,
+        over,
+        [a.track, b.track],
+        "an argument between two people turned violent",
+        effect,
+        4,
+        {"how": how},
+    )
 
 
 def hit(s: Script) -> Event:
@@ -146,7 +161,11 @@ def crash(s: Script) -> Event:
     walker.lie(s.seconds - walker.end[0], "side")
     rider.fall("prone", 0.9, (way[0] * 0.3 + side[0] * 0.7, way[1] * 0.3 + side[1] * 0.7), "fall")
     over = _down(s, rider, "prone", True)
-    s.movers.append(Mover("bicycle", s.car_color()[1], [(t, stop[0], stop[1], s.facing(stop, at) + 0.9)], t, 1e9, size=0.95))
+    s.movers.append(
+        Mover(
+            "bicycle", s.car_color()[1], [(t, stop[0], stop[1], s.facing(stop, at) + 0.9)], t, 1e9, size=0.95
+        )
+    )
     return Event("bicycle collision", t, s.seconds, [walker.track, rider.track],
                  "a cyclist did not brake and rode into a pedestrian", "both fell to the ground", 4,
                  {"how": "side", "rider_up": over})  # fmt: skip
@@ -165,6 +184,7 @@ def car_crash(s: Script) -> Event:
     speed = float(s.rng.uniform(6, 9))
     heading = s.facing(at, _shift(at, way, 1))
     name, color = s.car_color()
+    s.lanes.append((at, way, 1.3))
     contact = _shift(at, way, -2.45)
     path = [(t - 4.0, *_shift(contact, way, -4.0 * speed), heading), (t, *contact, heading),
             (t + 0.5, *_shift(contact, way, 1.1), heading), (t + 1.0, *_shift(contact, way, 1.4), heading)]  # fmt: skip
@@ -193,7 +213,15 @@ def climb(s: Script) -> Event:
     over = a.end[0]
     a.go(_shift(a.end[1:], face, 8.0), 1.9, "walk", s.seconds)
     s.rest(a)
-    return Event("climb", t, over, [a.track], "wanted to get past the fence", "climbed over the fence and went on behind it", 3)
+    return Event(
+        "climb",
+        t,
+        over,
+        [a.track],
+        "wanted to get past the fence",
+        "climbed over the fence and went on behind it",
+        3,
+    )
 
 
 def throw(s: Script) -> Event:
@@ -211,11 +239,15 @@ def throw(s: Script) -> Event:
         go = begin + 0.8
         far = float(s.rng.uniform(4, 8))
         p, q = _shift(at, face, 0.5), _shift(at, face, far)
-        s.movers.append(Mover("ball", (74, 66, 60), [(go, *p, 0.0), (go + 0.9, *q, 0.0)], go, 1e9, 0.8, 1.5, size=0.62))
+        s.movers.append(
+            Mover("ball", (74, 66, 60), [(go, *p, 0.0), (go + 0.9, *q, 0.0)], go, 1e9, 0.8, 1.5, size=0.62)
+        )
         a.stay(float(s.rng.uniform(0.6, 1.6)), "stand")
     over = a.end[0]
     s.rest(a)
-    return Event("throw", t, over, [a.track], "was angry and picked up stones", "threw stones across the place", 2)
+    return Event(
+        "throw", t, over, [a.track], "was angry and picked up stones", "threw stones across the place", 2
+    )
 
 
 def hide(s: Script) -> Event:
@@ -237,7 +269,15 @@ def hide(s: Script) -> Event:
     over = a.end[0]
     a.go((float(start[0]), float(start[1])), 3.2, "flee", s.seconds)
     s.rest(a)
-    return Event("hide", t, over, [a.track], "did not want to be seen", "crouched behind a parked car and looked around", 2)
+    return Event(
+        "hide",
+        t,
+        over,
+        [a.track],
+        "did not want to be seen",
+        "crouched behind a parked car and looked around",
+        2,
+    )
 
 
 def loiter(s: Script) -> Event:
@@ -252,7 +292,11 @@ def loiter(s: Script) -> Event:
         _, goal = s.path(at, (way[0] * k, way[1] * k), 0.0, float(s.rng.uniform(1.2, 2.4)))
         a.go(goal, 0.8, "walk", s.seconds)
         if a.end[0] < s.seconds:
-            a.stay(min(float(s.rng.uniform(1.5, 3.0)), s.seconds - a.end[0]), "loiter", float(s.rng.uniform(0, 2 * np.pi)))
+            a.stay(
+                min(float(s.rng.uniform(1.5, 3.0)), s.seconds - a.end[0]),
+                "loiter",
+                float(s.rng.uniform(0, 2 * np.pi)),
+            )
         k = -k
     return Event("loiter", 2.0, s.seconds, [a.track], "waited for a moment without witnesses, or so it seems",
                  "walked up and down in one place and looked around", 1)  # fmt: skip
@@ -270,7 +314,9 @@ def escape(s: Script) -> Event:
             _, goal = s.path(p, way, 0.0, 1.0 * t)
             a.go(goal, 1.0, "walk", t + float(s.rng.uniform(0, 0.5)))
         if a.end[0] < t:
-            a.stay(t - a.end[0] + float(s.rng.uniform(0, 0.5)), str(s.rng.choice(["stand", "talk", "pockets"])))
+            a.stay(
+                t - a.end[0] + float(s.rng.uniform(0, 0.5)), str(s.rng.choice(["stand", "talk", "pockets"]))
+            )
         x, y = a.end[1:]
         out = np.array([x - at[0], y - at[1]]) + s.rng.normal(0, 0.7, 2)
         if s.place.name in ("street", "corridor", "platform"):
@@ -297,6 +343,7 @@ def vehicle(s: Script) -> Event:
     s.movers.append(Mover("car", color, [(t - 3, *_shift(at, way, -3 * speed), heading), (t + 9, *_shift(at, way, 9 * speed), heading)],
                           t - 3, t + 9))  # fmt: skip
     p = s.person(free_hands=True)
+    s.lanes.append((at, way, 1.35))
     p.begin(0.0, at, s.facing(at, _shift(at, way, -1))).stay(max(t - 1.4, 0.5), "stand")
     p.go(_shift(at, side, float(s.rng.choice([-2.2, 2.2]))), 3.0, "flee")
     s.rest(p)

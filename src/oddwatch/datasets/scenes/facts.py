@@ -75,19 +75,35 @@ def person_facts(
     }
 
 
-def seen_record(scene: Scene, one: Seen, look: Look, state: State, drawn: list[tuple[Seen, Look, State]]) -> dict[str, Any]:
+def seen_record(
+    scene: Scene, one: Seen, look: Look, state: State, drawn: list[tuple[Seen, Look, State]]
+) -> dict[str, Any]:
     """One person's annotation in a frame."""
-    company = sum(1 for other, _, s in drawn if other is not one and np.hypot(s.x - state.x, s.y - state.y) < 2.0)
+    company = sum(
+        1 for other, _, s in drawn if other is not one and np.hypot(s.x - state.x, s.y - state.y) < 2.0
+    )
     near = []
     for thing in scene.script.things:
         reach = 2.6 if thing.kind == "car" else 1.2
-        if thing.kind in ("car", "bicycle", "bench", "tree", "fence") and np.hypot(thing.x - state.x, thing.y - state.y) < reach:
+        if (
+            thing.kind in ("car", "bicycle", "bench", "tree", "fence")
+            and np.hypot(thing.x - state.x, thing.y - state.y) < reach
+        ):
             near.append(thing.kind)
     if state.facts.get("doing") == "cycle":
         near.append("bicycle")
     if state.facts.get("doing") == "walk_dog":
         near.append("dog")
-    facts = person_facts(look, state, scene.place, scene.sky, scene.camera, scene.camera_name, company, tuple(sorted(set(near))))
+    facts = person_facts(
+        look,
+        state,
+        scene.place,
+        scene.sky,
+        scene.camera,
+        scene.camera_name,
+        company,
+        tuple(sorted(set(near))),
+    )
     return {
         "track": one.track,
         "box": [round(v, 1) for v in one.box],

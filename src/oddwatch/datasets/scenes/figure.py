@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 Surface = Callable[[Array, Array, Array, Array], NDArray[np.uint8]]
 """``(t, u, nx, ny)`` → material numbers; t along the part 0–1, u across −1..1, (nx, ny) screen normal."""
 _FAR = np.float32(1e6)
@@ -148,11 +149,11 @@ class Patch:
     def finish(self, palette: Array) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Colours (h, w, 3) uint8 and coverage (h, w) uint8 0–255 at picture size."""
         lut = np.asarray(palette * np.asarray(self.light.tint, np.float32), np.float32)
-        rgb = lut[self.material] * self.shade[..., None]
+        rgb: Array = lut[self.material] * self.shade[..., None]
         # Highlights roll off instead of clipping, so that white cloth keeps its folds.
         if float(lut.max() * self.shade.max()) > 215:
             np.minimum(rgb, 255.0 - 2500.0 / np.maximum(rgb + 40.0, 250.0), out=rgb)
-        cover = (self.material > 0).astype(np.float32)
+        cover: Array = (self.material > 0).astype(np.float32)
         if self.scale > 1:
             size = (self.width // self.scale, self.height // self.scale)
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)

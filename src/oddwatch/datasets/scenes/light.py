@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,7 +38,7 @@ class Sky:
         if not self.lamps:
             return 1.0
         glow = sum(1.0 / (1.0 + ((x - a) ** 2 + (y - b) ** 2) / 16.0) for a, b, _ in self.lamps)
-        return float(0.3 + 0.8 * min(glow, 1.25))
+        return float(0.42 + 0.75 * min(glow, 1.2))
 
     def on_person(self, camera: Camera, x: float, y: float, rng_side: float = 0.0) -> Light:
         """The light on somebody standing at a world point, in camera axes."""
@@ -121,10 +122,10 @@ def light_ground(image: Array, dist: Array, camera: Camera, sky: Sky, place: Pla
         glow = np.zeros_like(dist)
         for a, b, _ in sky.lamps:
             glow += 1.0 / (1.0 + ((x - a) ** 2 + (y - b) ** 2) / 16.0)
-        level = level * (0.3 + 0.8 * np.minimum(glow, 1.25))[..., None]
+        level = level * (0.42 + 0.75 * np.minimum(glow, 1.2))[..., None]
         bright = np.clip(image - 235, 0, None)  # lit windows keep their own light
         image = np.minimum(image, 235)
-        image = image * level + bright + (bright.max(-1, keepdims=True) > 0) * 90.0
+        image = image * level + bright + (bright.max(-1, keepdims=True) > 0) * 105.0
         sky_mask = dist >= 399
         image[sky_mask] = image[sky_mask] * 0.3
         return np.asarray(image, np.float32)
@@ -160,7 +161,7 @@ def random_lens(rng: np.random.Generator, sky: Sky, strong: float = 1.0) -> Lens
     night = sky.night
     c = rng.normal(0, 0.03 * strong, 3)
     return Lens(
-        gain=float(np.exp(rng.normal(0.25 if night else 0.0, 0.15 * strong))),
+        gain=float(np.exp(rng.normal(0.38 if night else 0.0, 0.15 * strong))),
         gamma=float(np.exp(rng.normal(0, 0.12 * strong))),
         cast=(float(1 + c[0]), float(1 + 0.5 * c[1]), float(1 + c[2])),
         contrast=float(np.exp(rng.normal(-0.03, 0.1 * strong))),
@@ -190,7 +191,7 @@ def _noise(h: int, w: int, seed: int) -> NDArray[np.int16]:
 
 def expose(image: Pixels, lens: Lens, seed: int) -> Pixels:
     """A finished picture as this camera would give it; ``seed`` moves the noise. (H, W, 3) uint8 in and out."""
-    out = image
+    out: NDArray[Any] = image
     if lens.blur > 0.25:
         out = cv2.GaussianBlur(out, (0, 0), lens.blur)
     out = cv2.LUT(out, lens.table())

@@ -182,8 +182,8 @@ class Place:
                 out.append((a > lo + 0.3) & (a < hi - 0.3) & (np.abs(b - x["crossing"]) < 1.5)
                            & (np.mod(a - lo, 1.0) < 0.5))  # fmt: skip
         if self.name == "car park":
-            for row in (x["row1"], x["row2"]):
-                out.append((np.abs(np.mod(b + 0.7, 2.5) - 0.06) < 0.06) & (np.abs(a - row) < 2.4))
+            bay = np.abs(np.mod(b + 0.7, 2.5) - 0.06) < 0.06
+            out += [bay & (np.abs(a - row) < 2.4) for row in (x["row1"], x["row2"])]
         if self.name == "platform":
             out.append(np.abs(a - x["edge"] - 0.75) < 0.11)
         return out
@@ -275,8 +275,12 @@ def _wall(wall: Wall, s: Array, z: Array, dist: Array, night: bool) -> Array:
         & (np.mod(s + wall.seed, 8.5) > 0.6)
         & (np.mod(s + wall.seed, 8.5) < 5.6)
     )
-    base[shop] = (np.array((250, 216, 160)) if night else np.array((70, 76, 82))) * (1 + 0.5 * _look_up(
-        middle, s[shop], z[shop], 9.0))[:, None]  # fmt: skip
+    shine = _look_up(middle, s[shop] * 0.5, z[shop], 3.0)
+    front = np.array((262, 232, 186) if night else (72, 78, 84), np.float32)
+    base[shop] = (
+        front
+        * (1 + (0.1 if night else 0.28) * shine + 0.12 * (z[shop] - 1.5) * (-1 if night else 1))[:, None]
+    )
     sign = (z > 2.7) & (z < 3.25) & (np.mod(s + wall.seed, 8.5) < 6.0)
     hue = _look_up(fine, house * 7, house * 3 + 1, 1.0)
     base[sign] = np.stack([110 + 90 * hue, 96 - 60 * hue, 90 + 50 * np.abs(hue)], -1)[sign]
@@ -338,8 +342,12 @@ def make_place(rng: np.random.Generator, name: str | None = None) -> Place:
             hi = lo + float(rng.uniform(5.5, 7.0))
             left, right = -60.0, hi + float(rng.uniform(2.6, 4.0))
             cross = float(rng.uniform(-4, 4))
-        bands = ((lo - 0.2, lo, "kerb"), (lo, hi, "asphalt"), (hi, hi + 0.2, "kerb"))
-        walls = (wall("a", right, -80, 90, high, 1),)
+        bands: tuple[tuple[float, float, str], ...] = (
+            (lo - 0.2, lo, "kerb"),
+            (lo, hi, "asphalt"),
+            (hi, hi + 0.2, "kerb"),
+        )
+        walls: tuple[Wall, ...] = (wall("a", right, -80, 90, high, 1),)
         if along:
             walls += (
                 wall("a", left, -80, 90, float(rng.uniform(9, 16)), 2),

@@ -75,7 +75,7 @@ class Scene:
         out = []
         for actor in self.script.actors:
             state = actor.state(time)
-            if state is not None and state.y > 0.8:
+            if state is not None and state.y > 1.8:
                 out.append((actor.track, actor.look, state))
         return out
 
@@ -91,7 +91,9 @@ class Scene:
                                  push=0.02))  # fmt: skip
         return out
 
-    def draw(self, time: float, finish: bool = True) -> tuple[NDArray[np.uint8], list[tuple[Seen, Look, State]]]:
+    def draw(
+        self, time: float, finish: bool = True
+    ) -> tuple[NDArray[np.uint8], list[tuple[Seen, Look, State]]]:
         """The picture (360, 640, 3) uint8 at a time, and everybody seen in it; lengths in pixels, time in seconds."""
         people = self.people(time)
         seed = (self.seed * 1009 + self.index * 31 + round(time * FPS) * 7) % (2**31)
@@ -108,7 +110,9 @@ class Scene:
             "people": [facts.seen_record(self, one, look, state, drawn) for one, look, state in drawn],
         }
 
-    def frames(self, start: float = 0.0, end: float = SECONDS, every: int = 1) -> Iterator[tuple[NDArray[np.uint8], dict[str, Any]]]:
+    def frames(
+        self, start: float = 0.0, end: float = SECONDS, every: int = 1
+    ) -> Iterator[tuple[NDArray[np.uint8], dict[str, Any]]]:
         """Pixels (360, 640, 3) uint8 RGB and annotations of each frame in [start, end) seconds, every ``every``-th.
 
         ``annotations["mask"](track)`` of a frame gives the visible pixels (360, 640) bool while it is the

@@ -39,12 +39,15 @@ class Event:
 class Script:
     """Builds the people, things and events of one scene of ``seconds``."""
 
-    def __init__(self, rng: np.random.Generator, place: Place, camera: Camera, sky: Sky, seconds: float = 20.0) -> None:
+    def __init__(
+        self, rng: np.random.Generator, place: Place, camera: Camera, sky: Sky, seconds: float = 20.0
+    ) -> None:
         self.rng, self.place, self.camera, self.sky, self.seconds = rng, place, camera, sky, seconds
         self.actors: list[Actor] = []
         self.movers: list[Mover] = []
         self.things: list[Thing] = []
         self.events: list[Event] = []
+        self.lanes: list[tuple[Point, Point, float]] = []  # (point, way, half width) kept free for vehicles
 
     # -- where --------------------------------------------------------------------------------------------------
 
@@ -57,11 +60,19 @@ class Script:
         """Whether somebody standing at a world point is whole in the picture."""
         p = self.camera.project(np.array([[x, y, 0.0], [x, y, 1.8]], np.float32))
         w, h = self.camera.width, self.camera.image_height
-        inside = (p[:, 0] > margin * w) & (p[:, 0] < (1 - margin) * w) & (p[:, 1] > -0.02 * h) & (p[:, 1] < 0.98 * h)
+        inside = (
+            (p[:, 0] > margin * w)
+            & (p[:, 0] < (1 - margin) * w)
+            & (p[:, 1] > -0.02 * h)
+            & (p[:, 1] < 0.98 * h)
+        )
         return bool(inside.all() and p[:, 2].min() > 1.5)
 
     def clear(self, x: float, y: float, room: float = 0.55) -> bool:
-        """Whether no fixed thing stands within ``room`` metres."""
+        """Whether no fixed thing stands within ``room`` metres and no lane of a vehicle runs there."""
+        for (px, py), (wx, wy), half in self.lanes:
+            if abs((x - px) * wy - (y - py) * wx) < half:
+                return False
         for t in self.things:
             dx, dy = x - t.x, y - t.y
             c, s = np.cos(t.heading), np.sin(t.heading)
@@ -74,7 +85,7 @@ class Script:
         """A visible free point where a person is between ``low`` and ``high`` pixels tall; on ``walk`` or ``road``."""
         w, h = self.camera.width, self.camera.image_height
         best: tuple[float, Point] = (1e9, (0.0, 6.0))
-        for i in range(160):
+        for _ in range(160):
             at = self.camera.ground(self.rng.uniform(0.1, 0.9) * w, self.rng.uniform(0.25, 0.97) * h)
             if at is None or at[1] > 60 or not self.in_view(*at):
                 continue
@@ -120,8 +131,15 @@ class Script:
 
     def person(self, *, carry: str | None = None, free_hands: bool = False) -> Actor:
         """A new person, not yet placed."""
-        look = dress(self.rng, weather=self.sky.weather if not self.place.indoor else "dry", carry=carry, free_hands=free_hands)
-        actor = Actor(len(self.actors) + 1, look, m.style(self.rng), phase=float(self.rng.uniform(0, 2 * np.pi)))
+        look = dress(
+            self.rng,
+            weather=self.sky.weather if not self.place.indoor else "dry",
+            carry=carry,
+            free_hands=free_hands,
+        )
+        actor = Actor(
+            len(self.actors) + 1, look, m.style(self.rng), phase=float(self.rng.uniform(0, 2 * np.pi))
+        )
         self.actors.append(actor)
         return actor
 
@@ -129,7 +147,13 @@ class Script:
         """The heading that looks from ``a`` to ``b``."""
         return float(np.arctan2(-(b[0] - a[0]), b[1] - a[1]))
 
-    def passer_by(self, speed: float | None = None, start: float | None = None, doing: str = "walk", carry: str | None = None) -> Actor:
+    def passer_by(
+        self,
+        speed: float | None = None,
+        start: float | None = None,
+        doing: str = "walk",
+        carry: str | None = None,
+    ) -> Actor:
         """Somebody who walks through, from out of view to out of view where there is room."""
         rng = self.rng
         speed = speed or float(rng.normal(1.3, 0.18))
@@ -141,7 +165,9 @@ class Script:
         actor.go(there, speed, doing, self.seconds)
         t = actor.end[0]
         if t < self.seconds - 1:  # the way ends at a wall: look around, come back
-            actor.stay(float(rng.uniform(1, 3)), str(rng.choice(["stand", "pockets", "phone"]))).go(here, speed, doing, self.seconds)
+            actor.stay(float(rng.uniform(1, 3)), str(rng.choice(["stand", "pockets", "phone"]))).go(
+                here, speed, doing, self.seconds
+            )
         if actor.end[0] < self.seconds:
             actor.stay(self.seconds - actor.end[0])
         return actor
@@ -156,13 +182,17 @@ class Script:
         at = self.spot(room=0.5)
         carry = {"phone": "phone", "call": "phone", "carry": "box"}.get(doing)
         free = doing in ("wave", "talk", "cross_arms", "pockets", "sit_ground", "dance")
-        actor = self.person(carry=carry, free_hands=free).begin(0.0, at, float(self.rng.uniform(0, 2 * np.pi)))
+        actor = self.person(carry=carry, free_hands=free).begin(
+            0.0, at, float(self.rng.uniform(0, 2 * np.pi))
+        )
         if doing == "wave":
             t = float(self.rng.uniform(1, 8))
             return self.rest(actor.stay(t, "stand").stay(float(self.rng.uniform(3, 6)), "wave"))
         if doing == "bend":
             style, t = actor.style, float(self.rng.uniform(1, 9))
-            return self.rest(actor.stay(t, "stand").stay(2.8, "bend", make=lambda s, g: m.bend(s / 2.8, style)))
+            return self.rest(
+                actor.stay(t, "stand").stay(2.8, "bend", make=lambda s, g: m.bend(s / 2.8, style))
+            )
         return self.rest(actor, doing)
 
     def talkers(self) -> None:
@@ -221,7 +251,9 @@ class Script:
             if kind == "walk":
                 self.passer_by()
             elif kind == "run":
-                self.passer_by(float(self.rng.uniform(2.6, 3.4)), float(self.rng.uniform(0, 10)), "run", "none")
+                self.passer_by(
+                    float(self.rng.uniform(2.6, 3.4)), float(self.rng.uniform(0, 10)), "run", "none"
+                )
             elif kind == "carry":
                 self.passer_by(1.1, None, "carry", "box")
             elif kind == "talk":
@@ -246,13 +278,17 @@ class Script:
         v = np.clip(np.array(rgb) + self.rng.normal(0, 6), 8, 245)
         return name, (float(v[0]), float(v[1]), float(v[2]))
 
-    def add(self, kind: str, at: Point, heading: float = 0.0, color: tuple[float, float, float] | None = None) -> Thing:
+    def add(
+        self, kind: str, at: Point, heading: float = 0.0, color: tuple[float, float, float] | None = None
+    ) -> Thing:
         """Stand a fixed thing at a world point."""
         rng = self.rng
         table = {"tree": (58, 82, 40), "bench": (112, 82, 54), "bin": (56, 74, 60), "lamp": (80, 82, 86), "fence": (74, 80, 78),
                  "bicycle": (60, 70, 110)}  # fmt: skip
         if color is None:
-            base = np.array(table.get(kind, self.car_color()[1])) * rng.uniform(0.8, 1.25) + rng.normal(0, 8, 3)
+            base = np.array(table.get(kind, self.car_color()[1])) * rng.uniform(0.8, 1.25) + rng.normal(
+                0, 8, 3
+            )
             base = np.clip(base, 10, 240)
             color = (float(base[0]), float(base[1]), float(base[2]))
         thing = Thing(kind, at[0], at[1], heading, color)
@@ -270,12 +306,19 @@ class Script:
             sign = 1 if far_side == hi else -1
             for b in np.arange(b_range[0], b_range[1], 5.6):
                 if rng.random() < 0.42:
-                    self._put("car", far_side - sign * 1.05, float(b + rng.uniform(-0.4, 0.4)), place.yaw + np.pi * (rng.random() < 0.5))
+                    self._put(
+                        "car",
+                        far_side - sign * 1.05,
+                        float(b + rng.uniform(-0.4, 0.4)),
+                        place.yaw + np.pi * (rng.random() < 0.5),
+                    )
             side = float(sign) * -0.55
             for b in np.arange(b_range[0], b_range[1], 9.0):
                 kind = str(rng.choice(["tree", "lamp", "bin", "none"], p=[0.3, 0.3, 0.12, 0.28]))
                 if kind != "none":
-                    self._put(kind, far_side - side if rng.random() < 0.6 else near_side + side, float(b), place.yaw)
+                    self._put(
+                        kind, far_side - side if rng.random() < 0.6 else near_side + side, float(b), place.yaw
+                    )
             if rng.random() < 0.5:
                 self._scatter("bench", 1)
             if rng.random() < 0.4:
@@ -287,7 +330,13 @@ class Script:
                         self._put("car", row, float(b), place.yaw + np.pi / 2 + turn * (rng.random() < 0.5))
             self._scatter("lamp", 2)
         elif place.name in ("plaza", "park"):
-            for kind, n in (("bench", 2), ("tree", 3 if place.name == "park" else 2), ("lamp", 2), ("bin", 1), ("bicycle", 1)):
+            for kind, n in (
+                ("bench", 2),
+                ("tree", 3 if place.name == "park" else 2),
+                ("lamp", 2),
+                ("bin", 1),
+                ("bicycle", 1),
+            ):
                 self._scatter(kind, int(rng.integers(0, n + 1)))
         elif place.name == "platform":
             self._scatter("bench", int(rng.integers(1, 3)))

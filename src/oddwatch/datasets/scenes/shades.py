@@ -66,12 +66,21 @@ SHADES: tuple[Shade, ...] = (
     Shade("cream", "beige", (226, 214, 186), 7, "light"),
 )
 
-_UPPER = {"black": 26, "grey": 14, "white": 11, "blue": 17, "red": 8, "green": 6, "brown": 5, "beige": 5,
+_UPPER: dict[str, float] = {"black": 26, "grey": 14, "white": 11, "blue": 17, "red": 8, "green": 6, "brown": 5, "beige": 5,
           "pink": 3, "yellow": 2.5, "orange": 2, "purple": 2.5}  # fmt: skip
-_LOWER = {"black": 34, "grey": 15, "blue": 27, "brown": 6, "beige": 8, "white": 3.5, "green": 3, "red": 2,
+_LOWER: dict[str, float] = {"black": 34, "grey": 15, "blue": 27, "brown": 6, "beige": 8, "white": 3.5, "green": 3, "red": 2,
           "pink": 0.7, "purple": 0.7, "yellow": 0.4, "orange": 0.4}  # fmt: skip
-_SHOES = {"black": 40, "white": 22, "grey": 12, "brown": 14, "blue": 5, "red": 4, "beige": 2, "green": 1}
-_BAGS = {"black": 36, "brown": 16, "blue": 12, "grey": 10, "red": 9, "green": 6, "beige": 5, "pink": 3,
+_SHOES: dict[str, float] = {
+    "black": 40,
+    "white": 22,
+    "grey": 12,
+    "brown": 14,
+    "blue": 5,
+    "red": 4,
+    "beige": 2,
+    "green": 1,
+}
+_BAGS: dict[str, float] = {"black": 36, "brown": 16, "blue": 12, "grey": 10, "red": 9, "green": 6, "beige": 5, "pink": 3,
          "yellow": 2, "purple": 1}  # fmt: skip
 _EVEN = dict.fromkeys(_UPPER, 1.0)
 USES: dict[str, dict[str, float]] = {
@@ -85,7 +94,8 @@ USES: dict[str, dict[str, float]] = {
 
 
 def _weights(use: str) -> np.ndarray:
-    table, each = USES[use], {}
+    table = USES[use]
+    each: dict[str, int] = {}
     for shade in SHADES:
         each[shade.color] = each.get(shade.color, 0) + 1
     w = np.array([table.get(s.color, 0.0) / each[s.color] for s in SHADES])

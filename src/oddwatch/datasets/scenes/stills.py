@@ -99,36 +99,43 @@ def _props(rng: np.random.Generator, doing: Doing, state: State) -> tuple[list[T
     def at(forward: float, right: float = 0.0) -> tuple[float, float]:
         return x + f[0] * forward + r[0] * right, y + f[1] * forward + r[1] * right
 
-    color = tuple(float(v) for v in rng.uniform(25, 190, 3))
+    red, green, blue = (float(v) for v in rng.uniform(25, 190, 3))
+    color = (red, green, blue)
     prop = doing.prop
     if prop == "bench":
         return [Thing("bench", *at(0.05), h, (112 + float(rng.normal(0, 20)), 84, 56), push=0.05)], ["bench"]
     if prop == "bicycle":
-        return [Thing("bicycle", x, y, h, color, float(rng.uniform(0, 6)), push=0.02)], ["bicycle"]  # type: ignore[arg-type]
+        return [Thing("bicycle", x, y, h, color, float(rng.uniform(0, 6)), push=0.02)], ["bicycle"]
     if prop == "crash":
-        return [Thing("bicycle", *at(float(rng.uniform(-1.1, -0.6)), float(rng.uniform(-0.4, 0.4))), h + 0.7, color)], ["bicycle"]  # type: ignore[arg-type]
+        return [
+            Thing(
+                "bicycle", *at(float(rng.uniform(-1.1, -0.6)), float(rng.uniform(-0.4, 0.4))), h + 0.7, color
+            )
+        ], ["bicycle"]
     if prop == "dog":
         coat = [(92, 66, 42), (40, 36, 34), (198, 180, 150), (150, 116, 76)][int(rng.integers(4))]
         return [Thing("dog", *at(0.35, 0.6), h, coat, float(rng.uniform(0, 6)))], ["dog"]
     if prop == "ball":
         p = at(float(rng.uniform(0.5, 1.4)), 0.25)
-        return [Thing("ball", *p, 0.0, color, z=float(rng.uniform(1.5, 2.1)), size=0.8)], []  # type: ignore[arg-type]
+        return [Thing("ball", *p, 0.0, color, z=float(rng.uniform(1.5, 2.1)), size=0.8)], []
     if prop == "fence":
         return [Thing("fence", *at(0.28), h, (72, 78, 76))], ["fence"]
     if prop == "bag":
-        return [Thing("bag", *at(-float(rng.uniform(0.8, 1.6)), 0.2), h, (float(rng.uniform(20, 150)), 50, 46))], []
+        return [
+            Thing("bag", *at(-float(rng.uniform(0.8, 1.6)), 0.2), h, (float(rng.uniform(20, 150)), 50, 46))
+        ], []
     away = np.array([x, y]) / (np.hypot(x, y) + 1e-6)
     side = np.array([-away[1], away[0]]) * float(rng.choice([-1.0, 1.0]))
     across = float(np.arctan2(-side[0], side[1]))
     if prop == "hide":
-        p = np.array([x, y]) - away * 0.75 - side * 1.75
-        return [_car_thing(rng, (float(p[0]), float(p[1])), across)], ["car"]
+        q = np.array([x, y]) - away * 0.75 - side * 1.75
+        return [_car_thing(rng, (float(q[0]), float(q[1])), across)], ["car"]
     if prop == "beside_car":
-        p = np.array([x, y]) + away * 1.5 + side * float(rng.uniform(-0.8, 0.8))
-        return [_car_thing(rng, (float(p[0]), float(p[1])), across)], ["car"]
+        q = np.array([x, y]) + away * 1.5 + side * float(rng.uniform(-0.8, 0.8))
+        return [_car_thing(rng, (float(q[0]), float(q[1])), across)], ["car"]
     if prop == "car":
-        p = np.array([x, y]) + side * 2.9
-        return [_car_thing(rng, (float(p[0]), float(p[1])), float(np.arctan2(side[0], -side[1])))], ["car"]
+        q = np.array([x, y]) + side * 2.9
+        return [_car_thing(rng, (float(q[0]), float(q[1])), float(np.arctan2(side[0], -side[1])))], ["car"]
     return [], []
 
 
@@ -179,9 +186,16 @@ def _draw(setting: _Setting, rng: np.random.Generator, name: str, look: Look, ma
         angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(1.1, 4.5)
         at = (state.x + float(far * np.cos(angle)), state.y + float(far * np.sin(angle)))
         extra = draw_doing(rng, False)
-        if at[1] > 2 and setting.place.walkable(*at, 0.3) and DOINGS[extra].prop is None and DOINGS[extra].partner is None:
+        if (
+            at[1] > 2
+            and setting.place.walkable(*at, 0.3)
+            and DOINGS[extra].prop is None
+            and DOINGS[extra].partner is None
+        ):
             wear = dress(rng, weather=setting.sky.weather, carry=DOINGS[extra].carry)
-            people.append((len(people) + 1, wear, _posed(rng, extra, wear, at, float(rng.uniform(0, 2 * np.pi)))))
+            people.append(
+                (len(people) + 1, wear, _posed(rng, extra, wear, at, float(rng.uniform(0, 2 * np.pi))))
+            )
             company += far < 2.0
     joints, _ = solve([look.body], state.pose[None], np.array([state.heading], np.float32),
                       np.array([[state.x, state.y]], np.float32), np.array([state.lift], np.float32))  # fmt: skip
@@ -195,7 +209,9 @@ def _draw(setting: _Setting, rng: np.random.Generator, name: str, look: Look, ma
     one = next((s for s in seen if s.track == 1), None)
     if one is None or one.visible < 0.3:
         return None
-    facts = person_facts(look, state, setting.place, setting.sky, camera, setting.camera_name, company, tuple(near))
+    facts = person_facts(
+        look, state, setting.place, setting.sky, camera, setting.camera_name, company, tuple(near)
+    )
     return _still(stage, one, image, facts, person, doing.abnormal, rng, family)
 
 
@@ -207,7 +223,18 @@ def _still(stage: Stage, one: Seen, image: Pixels, facts: dict[str, Any], person
     keypoints[:, 1] -= y0
     box = (one.box[0] - x0, one.box[1] - y0, one.box[2] - x0, one.box[3] - y0)
     captions = person_captions(facts, rng, family)
-    return Still(image, box, one.visible, keypoints, stage.mask(one), facts, captions, abnormal, person, stage.lens.quality)
+    return Still(
+        image,
+        box,
+        one.visible,
+        keypoints,
+        stage.mask(one),
+        facts,
+        captions,
+        abnormal,
+        person,
+        stage.lens.quality,
+    )
 
 
 def person_still(
@@ -264,7 +291,10 @@ def twin_pair(
         setting = _setting(rng, size, DOINGS[odd].prop)
         look = dress(rng, weather="snow" if setting.sky.weather == "snow" else "dry",
                      carry="backpack" if rng.random() < 0.15 else "none")  # fmt: skip
-        pair = [_draw(setting, rng, name, look, margin, caption_family, f"t{seed}_{index:06d}", 0.15) for name in (plain, odd)]
+        pair = [
+            _draw(setting, rng, name, look, margin, caption_family, f"t{seed}_{index:06d}", 0.15)
+            for name in (plain, odd)
+        ]
         if pair[0] is not None and pair[1] is not None:
             one, two = pair[0], pair[1]
             return (_through_jpeg(one), _through_jpeg(two)) if jpeg else (one, two)
