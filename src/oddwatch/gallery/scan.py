@@ -86,9 +86,9 @@ def exact_columns(codes: np.ndarray, scale: np.ndarray, weights: np.ndarray, row
     w, out = weights[used].astype(np.float64), np.zeros(len(rows))
     for lo in range(0, len(rows) if used.size else 0, BLOCK):
         at = rows[lo : lo + BLOCK]
-        out[lo : lo + BLOCK] = (
-            np.einsum("i,ij->j", w, codes[used[:, None], at].astype(np.float64)) * scale[at]
-        )
+        # Decoded to float32 first, as an entry that is read back is, so that its products are these scores.
+        part = codes[used[:, None], at].astype(np.float32) * scale[at]
+        out[lo : lo + BLOCK] = np.einsum("i,ij->j", w, part.astype(np.float64))
     return out.astype(np.float32)
 
 
@@ -102,16 +102,14 @@ def exact_rows(matrix: np.ndarray, vector: np.ndarray, rows: np.ndarray) -> np.n
 
 
 def near(scores: np.ndarray, k: int) -> np.ndarray:
-    """Positions of all rows that rounding alone could bring among the ``k`` best; rows at −inf are left out."""
+    """Positions of all rows that rounding alone could bring among the ``k`` best."""
     k = min(k, len(scores))
     if k <= 0:
         return np.empty(0, np.int64)
     if k == len(scores):
-        return np.flatnonzero(scores > -np.inf)
+        return np.arange(k)
     best = np.partition(scores, len(scores) - k)[len(scores) - k :]
     least = best[0]
-    if least == -np.inf:
-        return np.flatnonzero(scores > -np.inf)
     slack = np.float32(1e-5) * max(abs(best.max()), abs(least))
     return np.flatnonzero(scores >= least - slack)
 
@@ -119,7 +117,7 @@ def near(scores: np.ndarray, k: int) -> np.ndarray:
 def top(scores: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:
     """Positions of the ``k`` best, best first, equal scores by id.
 
-    ``scores`` (N,) float32; ``ids`` (N,) bytes. Rows at −inf are left out.
+    ``scores`` (N,) float32; ``ids`` (N,) bytes.
     """
     k = min(k, len(scores))
     if k <= 0:
@@ -128,7 +126,6 @@ def top(scores: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:
         least = np.partition(scores, len(scores) - k)[len(scores) - k]
     else:
         least = scores.min()
-    least = max(least, np.finfo(np.float32).min)
     above = np.flatnonzero(scores > least)
     equal = np.flatnonzero(scores == least)
     wanted = k - len(above)

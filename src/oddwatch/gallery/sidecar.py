@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import sqlite3
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from oddwatch.gallery.snapshot import Matrix, Segment, Snapshot, Space, join, re
 log = logging.getLogger(__name__)
 
 FOLDER = "sidecars"
+UNFINISHED_SECONDS = 3600.0
 ANN_ROWS = 300_000
 """Row spaces with more vectors than this get a FAISS index."""
 
@@ -173,10 +175,10 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def adopt(db: sqlite3.Connection, token: str, removals: str) -> bool:
+def adopt(db: sqlite3.Connection, folder: Path, token: str, removals: str) -> bool:
     """Make ``token`` the sidecar that counts, in the caller's transaction; not if entries were removed on purpose
     since ``removals`` was read, for then it holds what must be gone."""
-    if read_meta(db, "removals", "0") != removals:
+    if read_meta(db, "removals", "0") != removals or not (folder / FOLDER / token).is_dir():
         return False
     write_meta(db, "sidecar", token)
     return True
@@ -190,11 +192,20 @@ def drop(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM meta WHERE key='sidecar'")
 
 
-def sweep(folder: Path, keep: str = "") -> None:
-    """Delete all sidecar folders but ``keep``; one that cannot be deleted now is left for the next time."""
-    for found in (folder / FOLDER).glob("*"):
-        if found.name != keep:
-            shutil.rmtree(found, ignore_errors=True)
+def litter(folder: Path, keep: str, everything: bool = False) -> list[Path]:
+    """Sidecar folders other than ``keep``; what another process may be writing only if ``everything``, or old."""
+    old = time.time() - UNFINISHED_SECONDS
+    return [
+        f
+        for f in (folder / FOLDER).glob("*")
+        if f.name != keep and (everything or f.suffix != ".tmp" or f.stat().st_mtime < old)
+    ]
+
+
+def sweep(folder: Path, keep: str, everything: bool = False) -> None:
+    """Delete the litter; what cannot be deleted now is left for the next time."""
+    for found in litter(folder, keep, everything):
+        shutil.rmtree(found, ignore_errors=True)
 
 
 def check(db: sqlite3.Connection, folder: Path, spaces: Mapping[str, Space]) -> list[str]:

@@ -222,17 +222,14 @@ def best(
     count = n if mask is None else int(np.count_nonzero(mask))
     if count == 0:
         return segment.ids[:0], np.empty(0, np.float32)
-    rows = None
+    rows = None if mask is None else np.flatnonzero(mask)
     if matrix.index is not None and count > EXACT_ROWS and k <= ANN_LIMIT:
         rows = ann.propose(matrix.index, vector, k, mask)
-    elif mask is not None and count * 4 < n:
-        rows = np.flatnonzero(mask)
-    scores = matrix.scores(vector, rows)
-    if rows is None and mask is not None:
-        scores[~mask] = -np.inf
-    candidates = near(scores, k)
-    if rows is not None:
-        candidates = rows[candidates]
+    if rows is None or len(rows) * 4 < n:
+        scores = matrix.scores(vector, rows)
+    else:
+        scores = matrix.scores(vector)[rows]
+    candidates = near(scores, k) if rows is None else rows[near(scores, k)]
     final = matrix.exact(vector, candidates)
     at = top(final, segment.ids[candidates], k)
     return segment.ids[candidates[at]], final[at]

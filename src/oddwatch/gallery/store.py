@@ -62,6 +62,7 @@ class Gallery:
         gallery = cls(path, create=create, readonly=readonly)
         try:
             gallery._expect(encoders or {})
+            gallery._sweep()
         except BaseException:
             gallery.close()
             raise
@@ -215,11 +216,23 @@ class Gallery:
                 log.warning("%s: the search files could not be written: %s", self.path, error)
                 return False
         with self._writing():
-            adopted = token is not None and sidecar.adopt(self._db, token, removals)
-            keep = schema.read_meta(self._db, "sidecar")
-            sidecar.sweep(self.path, keep)
-            self._snapshot = Snapshot()
+            adopted = token is not None and sidecar.adopt(self._db, self.path, token, removals)
+        self._sweep()
+        self._snapshot = Snapshot()
         return adopted
+
+    def _sweep(self, everything: bool = False) -> None:
+        # After the commit that named the files to keep, never before; and under the lock under which others name theirs.
+        with self._lock, schema.explained(self.path):
+            if self.readonly or not sidecar.litter(
+                self.path, schema.read_meta(self._db, "sidecar"), everything
+            ):
+                return
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                sidecar.sweep(self.path, schema.read_meta(self._db, "sidecar"), everything)
+            finally:
+                self._db.rollback()
 
     def _first_search(self) -> None:
         """Make the search files before a big gallery is loaded without: the same work, done once for all."""
@@ -233,7 +246,7 @@ class Gallery:
 
     def _forget(self) -> None:
         self._snapshot = Snapshot()
-        sidecar.sweep(self.path)
+        self._sweep(everything=True)
         self._db.execute("PRAGMA incremental_vacuum").fetchall()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
