@@ -134,6 +134,7 @@ class Teller:
         place = f" {self.place()}" if r.random() < (0.5 if action else 0.8) else ""
         act = self.doing() if action else ""
         noun = _article(self.noun)
+        forms: tuple[str, ...]
         if self.family == "A":
             forms = (f"{noun} in {wear}{tail} {act}{place}", f"{noun} wearing {wear} {act}{place}", f"{noun} {act}{place} in {wear}{tail}",
                      f"{noun} dressed in {wear} is {act}{place}" if action else f"{noun} dressed in {wear}{tail}{place}")  # fmt: skip

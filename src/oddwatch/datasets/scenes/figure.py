@@ -161,5 +161,5 @@ class Patch:
         else:
             rgb = cv2.GaussianBlur(rgb, (3, 3), 0.55)
             cover = cv2.GaussianBlur(cover, (3, 3), 0.55)
-        rgb /= np.maximum(cover, 1e-3)[..., None]
+        rgb = rgb / np.maximum(cover, 1e-3)[..., None]
         return np.clip(rgb, 0, 255).astype(np.uint8), (cover * 255).astype(np.uint8)
