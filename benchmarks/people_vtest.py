@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from oddwatch.media.video import Video
 
 HERE = Path(__file__).resolve().parent
 WAYS: dict[str, dict[str, Any]] = {
-    "one pass at 512": {"tiles": "never", "long_side": 512},
-    "one pass at 768": {"tiles": "never", "long_side": 768},
+    "one pass at 512": {"tiles": "never", "long_side": 512, "coarse": 0},
+    "one pass at 768": {"tiles": "never", "long_side": 768, "coarse": 0},
     "tiles as needed": {"tiles": "auto"},
     "tiles always": {"tiles": "always"},
 }
@@ -40,7 +41,7 @@ class _Counting:
         return self.model.detect(pixels, long_side)
 
 
-def measure(data: Path, threads: int) -> list[dict[str, Any]]:
+def measure(data: Path, threads: int, ways: Sequence[str]) -> list[dict[str, Any]]:
     """One row a way of looking."""
     counted = json.loads((HERE / "data" / "vtest_hand_count.json").read_text())
     video = Video(data / counted["video"])
@@ -48,7 +49,8 @@ def measure(data: Path, threads: int) -> list[dict[str, Any]]:
     truth = [row["people"] for row in counted["frames"]]
     assert [f.index for f in frames] == [row["frame"] for row in counted["frames"]]
     rows = []
-    for name, settings in WAYS.items():
+    for name in ways:
+        settings = WAYS[name]
         model = _Counting(PoseModel(threads=threads))
         finder = PeopleFinder(model, **settings)
         finder.find(frames[0])
@@ -77,9 +79,10 @@ def main() -> None:
     default = os.environ.get("ODDWATCH_DATA", HERE.parent.parent / "shared" / "data")
     parser.add_argument("--data", type=Path, default=Path(default))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--way", choices=list(WAYS), action="append", help="only this one (may be repeated)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = measure(options.data, options.threads)
+    rows = measure(options.data, options.threads, options.way or list(WAYS))
     if options.json:
         print(json.dumps({"rows": rows}))
         return

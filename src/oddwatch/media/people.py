@@ -1,7 +1,8 @@
 """Find the people in a frame: one pass over all of it, and overlapping tiles where one is not enough.
 
-MoveNet MultiPose returns at most six people a pass and needs them some 40 input pixels high, so a pass that
-comes back full, or with small people, is repeated on overlapping parts of the picture.
+MoveNet MultiPose returns at most six people a pass and is sure of those some 50 to 320 input pixels high. So a
+coarse pass looks for people who fill the picture, and a fine one that comes back full, or with small people, is
+repeated on overlapping parts of the picture.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from oddwatch.core.media import Frame, Person
 
 FULL = 6
 """People in one pass at most: so many found means there may be more."""
+_TALL = 320
+"""Input pixels above which a pass sees parts of a person rather than the person."""
 
 # Spread of a labelled keypoint in units of sqrt(2 · box area): the OKS constants of the COCO keypoint task.
 _SPREAD = np.array(
@@ -34,18 +37,21 @@ class PoseDetector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A person in frame pixels; ``cut`` where a tile's inner border goes through the box."""
+    """A person in frame pixels; ``cut`` where a tile's inner border goes through the box; ``scale`` input
+    pixels per frame pixel of the pass."""
 
     person: Person
     cut: bool
+    scale: float = 1.0
 
 
 class PeopleFinder:
     """People of a frame through a pose model.
 
-    ``tiles``: "auto" adds tiles where a pass is full or people are small, "never" makes one pass, "always"
-    adds four tiles. ``budget``: passes a frame at most. ``long_side``: input pixels of a pass. A person needs
-    a score of ``least`` and ``keypoints`` keypoints of at least 0.3.
+    ``tiles``: "auto" adds tiles where a pass is full or people are small, "never" adds none, "always" adds
+    four. ``budget``: passes a frame at most, each of ``long_side`` input pixels, beside one of ``coarse``
+    (0: none), which costs a ninth. A person needs a score of ``least`` and ``keypoints`` keypoints of at
+    least 0.3.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class PeopleFinder:
         tiles: Literal["auto", "never", "always"] = "auto",
         *,
         long_side: int = 768,
+        coarse: int = 256,
         budget: int = 6,
         overlap: float = 0.25,
         least: float = 0.2,
@@ -65,13 +72,22 @@ class PeopleFinder:
         if budget < 1 or long_side < 64 or not 0 <= overlap < 0.9:
             raise InputError("people finder", "expected budget ≥ 1, long_side ≥ 64 and 0 ≤ overlap < 0.9")
         self.pose_model, self.tiles, self.long_side, self.budget = pose_model, tiles, long_side, budget
+        self.coarse = coarse
         self.overlap, self.least, self.keypoints, self.smallest = overlap, least, keypoints, smallest
 
     @property
     def id(self) -> str:
         """Names the model and the settings: equal ids find equal people."""
         model = getattr(self.pose_model, "id", type(self.pose_model).__name__)
-        settings = (self.tiles, self.long_side, self.budget, self.overlap, self.least, self.keypoints)
+        settings = (
+            self.tiles,
+            self.long_side,
+            self.coarse,
+            self.budget,
+            self.overlap,
+            self.least,
+            self.keypoints,
+        )
         return f"{model}/{'-'.join(map(str, (*settings, self.smallest)))}"
 
     def find(self, frame: Frame) -> list[Person]:
@@ -80,10 +96,8 @@ class PeopleFinder:
         long_side = self._input_side(max(frame.width, frame.height))
         first = self._look(frame, whole, long_side)
         found, left = list(first), self.budget - 1
-        if left and not any(self._is_person(f.person) for f in first) and long_side > 320:
-            # The model overlooks people that fill a large input; a small one shows them whole.
-            found += self._look(frame, whole, 256)
-            left -= 1
+        if self.coarse and long_side > 1.25 * self.coarse:
+            found += self._look(frame, whole, self.coarse)
         parts = deque(self._parts(whole, first, long_side))
         while parts and left > 0:
             part = parts.popleft()
@@ -121,7 +135,8 @@ class PeopleFinder:
                 box=person.box.shifted(x, y),
                 pose=person.pose.shifted(x, y) if person.pose else None,
             )
-            found.append(_Found(moved, _is_cut(moved.box, part, frame)))
+            scale = long_side / max(part.width, part.height)
+            found.append(_Found(moved, _is_cut(moved.box, part, frame), scale))
         return found
 
     def _is_person(self, person: Person) -> bool:
@@ -174,6 +189,9 @@ def _same(kept: _Found, other: _Found) -> bool:
     iou, alike = a.box.iou(b.box), pose_similarity(a, b)
     if alike > 0.55 or iou > 0.75 or (iou > 0.45 and (alike > 0.2 or a.pose is None or b.pose is None)):
         return True
+    if a.box.height * other.scale > _TALL and a.box.intersection(b.box) > 0.7 * b.box.area:
+        # A part of somebody too large for the pass it comes from.
+        return True
     if not (other.cut or kept.cut):
         return False
     # A part of somebody whom the neighbouring tile sees whole.
@@ -197,7 +215,7 @@ def tightened(person: Person, frame: Frame) -> Person:
         if len(sure) >= 4:
             (x0, y0), (x1, y1) = sure[:, :2].min(axis=0), sure[:, :2].max(axis=0)
             box = Box(min(box.x0, x0), min(box.y0, y0), max(box.x1, x1), max(box.y1, y1))
-            if len(sure) >= 12:
+            if len(sure) >= 16:
                 far = 0.3 * max(x1 - x0, y1 - y0)
                 box = Box(
                     max(box.x0, x0 - far), max(box.y0, y0 - far), min(box.x1, x1 + far), min(box.y1, y1 + far)

@@ -56,7 +56,7 @@ def near(found, there):
 def test_one_pass_is_enough_for_a_few():
     model = Fake(crowd(4))
     assert near(PeopleFinder(model).find(frame()), model.there)
-    assert len(model.calls) == 1
+    assert [c[4] for c in model.calls] == [768, 256]
 
 
 def test_crowds_are_split_and_counted_once():
@@ -70,7 +70,7 @@ def test_crowds_are_split_and_counted_once():
 def test_budget_holds(budget):
     model = Fake(crowd(27))
     PeopleFinder(model, budget=budget).find(frame())
-    assert len(model.calls) == budget
+    assert len([c for c in model.calls if c[4] == 768]) == budget and len(model.calls) == budget + 1
 
 
 def test_small_people_get_tiles():
@@ -102,6 +102,13 @@ def test_a_part_gives_way_to_the_whole():
     whole = person(100, 100)
     cut = Person(Box(100, 100, 140, 150), 0.9, whole.pose)
     assert merged([Found(cut, True), Found(whole, False)]) == [whole]
+
+
+def test_parts_of_a_large_person_are_not_people():
+    large, part = person(100, 50, height=500, score=0.6), person(150, 100, height=200, score=0.3)
+    assert merged([Found(part, False, 0.96), Found(large, False, 0.32)]) == [large]
+    # Seen in a pass in which the large one fits, the small one is a child in front.
+    assert len(merged([Found(part, False, 0.32), Found(large, False, 0.32)])) == 2
 
 
 def test_two_close_people_stay_two():
