@@ -9,27 +9,11 @@ from oddwatch.core import Slot
 from oddwatch.describe.atoms import COLORS, INDEX
 from oddwatch.describe.lexicon import PERSON_CLASSES, lexicon
 from oddwatch.describe.sentence.phrases import Colour, NounPhrase, noun_phrase
+from oddwatch.describe.sentence.tables import COLOURED, HAIR, WEIGHT, kind_of
 from oddwatch.describe.sentence.words import Unit
 
-WEIGHT = {"color": 1.0, "garment": 0.8, "posture": 1.2, "action": 1.2, "object": 1.0, "accessory": 0.8, "count": 1.0,
-          "company": 0.8, "place": 0.5, "light": 0.5, "motion": 0.7, "facing": 0.7, "person": 0.3, "hair": 0.5,
-          "other": 0.5}  # fmt: skip
-KIND = {"posture": "posture", "arms": "posture", "action": "action", "facing": "facing", "motion": "motion",
-        "carry": "object", "near": "object", "company": "company", "count": "count", "place": "place",
-        "light": "light", "weather": "light", "frame": "place", "person": "person", "hair": "hair",
-        "head": "accessory", "upper": "garment", "lower": "garment", "feet": "garment", "bag": "object"}  # fmt: skip
-HAIR = {"black": {"black": 1.0}, "brown": {"brown": 1.0, "black": 0.3}, "beige": {"blond": 1.0, "brown": 0.4},
-        "yellow": {"blond": 1.0}, "orange": {"red": 1.0, "blond": 0.4}, "red": {"red": 1.0},
-        "grey": {"grey": 1.0}, "white": {"grey": 1.0, "blond": 0.4}, "dark hair": {"black": 1.0, "brown": 0.8},
-        "light hair": {"blond": 1.0, "brown": 0.4, "grey": 0.3}}  # fmt: skip
-BESIDE = frozenset(
-    ("beside", "next to", "near", "alongside", "with", "by", "behind", "in front of", "between", "among", "around",
-     "together with", "along with", "close to", "to", "at", "on", "against", "over", "followed by", "surrounded by",
-     "near to", "in company of", "besides", "from", "toward", "of", "like", "for", "after", "past", "")
-)  # fmt: skip
-WORN_BY = frozenset(("in", "with", "dressed in", "clad in"))
-AGREE_COLOURS = {"upper": "upper.color", "lower": "lower.color", "feet": "feet.color", "head": "head.color",
-                 "bag": "bag.color", "scene": "place.color"}  # fmt: skip
+HEAD_COLOURED = frozenset(("head.wear.hat", "head.wear.cap", "head.wear.hood", "head.wear.helmet"))
+"""Head wear whose colour ``head.color`` is; not that of glasses, masks and scarves."""
 
 
 @dataclass(slots=True)
@@ -80,13 +64,13 @@ class NounReader:
             old = self.slots[s.verb_slot]
             self.slots[s.verb_slot] = Slot(
                 old.words,
-                _kind(atoms),
+                kind_of(atoms),
                 atoms,
                 old.negated,
                 old.about,
                 old.start,
                 old.end,
-                WEIGHT[_kind(atoms)],
+                WEIGHT[kind_of(atoms)],
             )
         else:
             s.verb_slot = len(self.slots)
@@ -111,7 +95,7 @@ class NounReader:
         self, start: int, end: int, atoms: Mapping[str, float], about: str, *, kind: str | None = None,
         negated: bool | None = None, weight: float | None = None,
     ) -> None:  # fmt: skip
-        kind = kind or _kind(atoms)
+        kind = kind or kind_of(atoms)
         denied = self.state.denied if negated is None else negated
         about = {
             "dress": "upper",
@@ -344,14 +328,17 @@ class NounReader:
         half = 0.5 if s.denied and np.colours else 1.0
         if s.relation == "over" and s.garment == region and s.topic is not None and s.topic.cls == "garment":
             half *= 0.5  # "a jacket over a shirt": little of the shirt is seen
-        if s.other:
+        if s.other or (s.relation == "hold" and not s.denied):
+            # Another's clothes, or clothes that are carried and not worn: no atom holds them.
+            whose = "other" if s.other else "object"
             for colour in np.colours:
-                self._add(colour.start, colour.end, {}, "other", kind="color", weight=0.5)
-            self._add(np.head.start, np.head.end, {}, "other", kind="garment", weight=0.4)
+                self._add(colour.start, colour.end, {}, whose, kind="color", weight=0.5)
+            self._add(np.head.start, np.head.end, {}, whose, kind="garment", weight=0.4)
             s.topic = np
             return
         s.garment = region
-        self._colours(np, about, half)
+        coloured = about != "head" or any(atom in HEAD_COLOURED for m in np.head.sense.meanings for atom in m)
+        self._colours(np, about if coloured else "", half)
         for unit in np.mods:
             self._emit_bound(unit, region)
         for unit in np.nouns[:-1]:
@@ -374,7 +361,12 @@ class NounReader:
             and s.topic.colours
         ):
             previous = NounPhrase(np.start, np.end, colours=s.topic.colours, head=np.head)
-            if not s.denied and self._joined_by_and(np) and region in ("feet", "lower"):
+            if (
+                not s.denied
+                and self._joined_by_and(np)
+                and region in ("feet", "lower")
+                and " " not in np.head.lemma
+            ):
                 self._colours(previous, about, 0.3, words=np.head)
         s.topic = np
 
@@ -411,7 +403,7 @@ class NounReader:
 
     def _colour(self, colour: Colour, region: str, weight: float, words: Unit | None = None) -> None:
         start, end = (words.start, words.end) if words else (colour.start, colour.end)
-        group = AGREE_COLOURS.get(region)
+        group = COLOURED.get(region)
         if region == "hair":
             atoms: dict[str, float] = {}
             terms = {f"{colour.tone} hair": 1.0} if colour.tone_only else colour.terms
@@ -502,7 +494,8 @@ class NounReader:
             self._add(np.head.start, np.head.end, atoms, "scene", negated=s.denied != np.head.sense.negated)
         if np.head.lemma in ("ground", "floor") and s.relation == "on" and s.verb is None and not s.other:
             # A person who does nothing but be on the ground is down; one who sits or fights there is not.
-            if self.people and s.topic is not None and s.topic.cls in PERSON_CLASSES:
+            person = self.people and s.topic is not None and s.topic.cls in PERSON_CLASSES
+            if person:
                 self._add(np.head.start, np.head.end, {"posture.lying": 1.0, "posture.sitting": 0.5}, "body")
         s.topic = np
         if self.people == 0 and s.subject is None and s.relation == "":
@@ -525,18 +518,9 @@ class NounReader:
                     atom = "upper.sleeves.long" if unit.cls == "adjlong" else "upper.sleeves.short"
                     self._add(unit.start, np.end, {atom: 1.0}, "upper", kind="garment", weight=0.5)
         if np.colours and not s.denied:
-            self._colours(np, region if region in AGREE_COLOURS else "", 0.3)
+            self._colours(np, region if region in COLOURED else "", 0.3)
 
 
 def s_end(np: NounPhrase | None) -> int:
     """Where a phrase ends, −1 for none."""
     return np.end if np else -1
-
-
-def _kind(atoms: Mapping[str, float]) -> str:
-    if not atoms:
-        return "other"
-    best = max(atoms, key=lambda a: atoms[a])
-    if best.endswith(tuple(f".color.{c}" for c in COLORS)) and not best.startswith("hair"):
-        return "color"
-    return KIND.get(best.split(".")[0], "other")

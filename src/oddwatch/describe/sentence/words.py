@@ -220,6 +220,8 @@ def _matches(found: list[Token], at: int, lex: Lexicon) -> tuple[int, list[tuple
             if length > best:
                 best, readings = length, []
             tag = part_of_speech(sense.cls)
+            if tag in ("COL", "TONE") and form in ("ing", "ed", "s"):
+                continue
             if tag == "N" and form in ("ing", "ed") and not rest and lemma != found[at].low:
                 continue
             readings.append((tag, form, sense))
@@ -334,9 +336,9 @@ def _choose(unit: Unit, before: Unit | None, after: Unit | None) -> tuple[str, s
             by["TONE"] if _starts_noun(after) or ("V" not in by and "N" not in by) else by.get("V") or by["N"]
         )
     verb, noun, adjective = by.get("V"), by.get("N"), by.get("ADJ")
-    if verb and noun and verb[1] == "ing" and noun[1] == "" and not _starts_noun(after):
-        if before is not None and (_nominal(before) or before.tag in ("V", "P")):
-            return noun
+    after_noun_slot = before is not None and (_nominal(before) or before.tag in ("V", "P"))
+    if verb and noun and verb[1] == "ing" and noun[1] == "" and after_noun_slot and not _starts_noun(after):
+        return noun
     if verb and (noun or adjective) and _verb_here(verb[1], before, after):
         return verb
     if adjective and (_starts_noun(after) or not noun):
