@@ -162,9 +162,12 @@ def run(finder: Finder, args: argparse.Namespace) -> None:
     halves = {"odd": 1, "even": 0}
     wanted = ("odd", "even") if args.persons == "all" else (args.persons,)
     results = {
-        h: score(facts, {k: v for k, v in told.items() if int(k) % 2 == halves[h]}, args.errors) for h in wanted
+        h: score(facts, {k: v for k, v in told.items() if int(k) % 2 == halves[h]}, args.errors)
+        for h in wanted
     }
-    print(f"describe: {1000 * seconds:.1f} CPU ms a person; {len(COLORS)} colours; scale {args.scale}, light {args.dark}")
+    print(
+        f"describe: {1000 * seconds:.1f} CPU ms a person; {len(COLORS)} colours; scale {args.scale}, light {args.dark}"
+    )
     for group in next(iter(results.values())):
         print(f"{group:32s}" + "".join(f"  {h} {results[h].get(group, float('nan')):.3f}" for h in wanted))
     if args.atoms:

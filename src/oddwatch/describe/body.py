@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import resources
 from typing import Protocol
 
 import numpy as np
@@ -136,44 +138,92 @@ def soft(value: float, at: float, width: float) -> float:
     return float(1 / (1 + np.exp(-np.clip((value - at) / width, -30, 30))))
 
 
+POSTURES = (
+    "standing", "walking", "running", "sitting", "crouching", "bending", "lying", "falling", "jumping", "riding",
+    "climbing",
+)  # fmt: skip
+
+_BASE = dict(
+    zip(POSTURES, (0.32, 0.45, 0.04, 0.08, 0.025, 0.04, 0.03, 0.012, 0.008, 0.02, 0.006), strict=True)
+)
+_TRUNK_AND_LEGS = (5, 6, 11, 12, 13, 14, 15, 16)
+
+
+def posture_features(points: np.ndarray) -> np.ndarray:
+    """(41,) float32 what the posture network reads of keypoints (17, 3): positions about the hips in units of
+    the body's size, and the angles and lengths people judge posture by. The score column is not read."""
+    xy = points[:, :2].astype(np.float64)
+    hips, shoulders = xy[[11, 12]].mean(0), xy[[5, 6]].mean(0)
+    bones = [(5, 11), (6, 12), (11, 13), (13, 15), (12, 14), (14, 16)]
+    size = max(sum(float(np.hypot(*(xy[i] - xy[j]))) for i, j in bones) / 3.2, 1e-3)
+    # The order of left and right is facing, not posture: sides are put in image order of the knees.
+    order = list(range(17))
+    if xy[13, 0] > xy[14, 0]:
+        order = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+    body = ((xy[order] - hips) / size)[[0, *range(5, 17)]].ravel()
+    body = np.clip(body, -3, 3)
+    torso = (shoulders - hips) / size
+    knees = [angle(points, f"{s}_hip", f"{s}_knee", f"{s}_ankle") / 180 for s in ("left", "right")]
+    waist = [angle(points, f"{s}_shoulder", f"{s}_hip", f"{s}_knee") / 180 for s in ("left", "right")]
+    arms_bent = [angle(points, f"{s}_shoulder", f"{s}_elbow", f"{s}_wrist") / 180 for s in ("left", "right")]
+    spread = np.abs(xy[15] - xy[16]) / size
+    wide, high = np.ptp(xy, axis=0) / size
+    lean = np.arctan2(abs(torso[0]), -torso[1])
+    extra = [
+        min(knees),
+        max(knees),
+        min(waist),
+        max(waist),
+        min(arms_bent),
+        max(arms_bent),
+        *spread,
+        lean,
+        wide,
+        high,
+    ]
+    extra += [float(np.hypot(*torso)), float(xy[[15, 16], 1].mean() - hips[1]) / size]
+    extra += [float(xy[[13, 14], 1].mean() - hips[1]) / size, float(xy[[15, 16], 1].max() - xy[0, 1]) / size]
+    return np.concatenate([body, np.clip(extra, -4, 4)]).astype(np.float32)
+
+
+@cache
+def _network() -> dict[str, np.ndarray]:
+    with (
+        resources.files("oddwatch.describe").joinpath("data/posture.npz").open("rb") as file,
+        np.load(file, allow_pickle=False) as data,
+    ):
+        return {name: np.asarray(data[name], np.float32) for name in data.files}
+
+
 def posture(points: np.ndarray, box: Box, motion: Motion | None = None) -> dict[str, float]:
-    """Probability of each posture word, from keypoints (17, 3) in pixels, the box and the track's motion."""
-    torso = torso_length(points)
-    shoulders = points[[_K["left_shoulder"], _K["right_shoulder"]], :2].mean(0)
-    hips = points[[_K["left_hip"], _K["right_hip"]], :2].mean(0)
-    ankles = points[[_K["left_ankle"], _K["right_ankle"]], :2]
-    knees = points[[_K["left_knee"], _K["right_knee"]], :2]
-    lean = float(np.degrees(np.arctan2(abs(shoulders[0] - hips[0]), hips[1] - shoulders[1])))
-    bends = sorted(angle(points, f"{s}_hip", f"{s}_knee", f"{s}_ankle") for s in ("left", "right"))
-    spread = float(abs(ankles[0, 0] - ankles[1, 0])) / torso
-    lift = float(abs(ankles[0, 1] - ankles[1, 1])) / torso
-    legs = float(ankles[:, 1].mean() - hips[1]) / torso
-    thighs = float(knees[:, 1].mean() - hips[1]) / torso
-    wide = box.width / max(box.height, 1.0)
-    flat = soft(lean, 58, 7) * soft(wide, 0.8, 0.12)
-    low = (1 - flat) * soft(-legs, -1.05, 0.12)
-    folded = (1 - flat) * soft(-thighs, -0.5, 0.1)
-    bent = (1 - flat) * soft(lean, 38, 6) * soft(legs, 0.9, 0.15)
-    upright = max(0.0, (1 - flat) * (1 - low) * (1 - bent))
-    sit = (1 - flat) * (1 - bent) * max(0.75 * folded, 0.45 * low)
-    crouch = (1 - flat) * low * 0.6
-    stride = soft(max(spread, 1.3 * lift), 0.42, 0.1)
-    run = stride * soft(-bends[0], -112, 9)
-    up = upright * (1 - 0.8 * folded)
-    p = {
-        "lying": flat,
-        "falling": 0.25 * flat + 0.25 * (1 - flat) * soft(lean, 45, 6),
-        "bending": 0.85 * bent,
-        "sitting": sit,
-        "crouching": crouch,
-        "running": up * 0.6 * run,
-        "walking": up * (0.5 + 0.4 * stride - 0.3 * run),
-        "standing": up * (0.46 - 0.38 * stride),
-        "jumping": 0.02,
-        "riding": 0.03 + 0.1 * sit,
-        "climbing": 0.02,
-    }
-    return moved(p, motion)
+    """Probability of each posture word, from keypoints (17, 3) in pixels, the box and the track's motion.
+
+    A small network fitted on simulated skeletons seen from all sides (``benchmarks/posture_fit.py``), weighted by how
+    common each posture is; words people use for one another share (a walker seen from the front may be
+    standing, one who falls is soon lying).
+    """
+    net = _network()
+    x = (posture_features(points) - net["mean"]) / net["std"]
+    for layer in ("0", "2"):
+        x = np.maximum(net[f"{layer}_weight"] @ x + net[f"{layer}_bias"], 0)
+    logits = net["4_weight"] @ x + net["4_bias"]
+    # Simulated skeletons are cleaner than found ones: a temperature keeps the odds modest.
+    odds = np.exp((logits - logits.max()) / TEMPERATURE) * np.array([_BASE[w] for w in POSTURES]) ** 0.8
+    sure = float(np.clip(points[list(_TRUNK_AND_LEGS), 2] / 0.35, 0, 1).mean()) ** 2
+    share = odds / odds.sum()
+    p = {w: sure * float(v) + (1 - sure) * _BASE[w] for w, v in zip(POSTURES, share, strict=True)}
+    up = p["standing"] + p["walking"]
+    told = dict(p)
+    told["walking"] = min(0.95, 0.7 * p["walking"] + 0.35 * up)
+    told["standing"] = 0.6 * p["standing"] + 0.1 * up
+    told["falling"] = min(0.9, p["falling"] + 0.3 * p["lying"])
+    told["lying"] = min(0.95, p["lying"] + 0.35 * p["falling"])
+    told["crouching"] = min(0.95, p["crouching"] + 0.15 * p["bending"])
+    told["bending"] = min(0.95, p["bending"] + 0.25 * p["crouching"])
+    return moved(told, motion)
+
+
+TEMPERATURE = 1.3
 
 
 def moved(p: dict[str, float], motion: Motion | None) -> dict[str, float]:
@@ -217,3 +267,12 @@ def arms(points: np.ndarray) -> tuple[dict[str, float], bool]:
         hanging.append(soft(-above, 0.75, 0.08) * soft(bend, 135, 10))
     p["down"] = 0.8 * float(np.mean(hanging)) if hanging else 0.0
     return p, seen
+
+
+def looks_down(points: np.ndarray) -> float | None:
+    """0–1: how far the nose is below the ears, in upright people whose face is seen; None where it is not."""
+    nose, ears = points[0], points[[3, 4]]
+    if nose[2] < 0.3 or ears[:, 2].max() < 0.3:
+        return None
+    best = ears[int(ears[:, 2].argmax())]
+    return soft(float(nose[1] - best[1]) / torso_length(points), 0.12, 0.025)

@@ -47,7 +47,6 @@ class Wardrobe:
         ys, xs = np.nonzero(weights > 0.05)
         return garments.look(self.pixels[ys, xs], weights[ys, xs], self.light.white)
 
-
     def median(self, mask: np.ndarray) -> np.ndarray | None:
         """Median Lab (3,) of a painted region; None for fewer than 8 pixels."""
         values = self.values(mask)
@@ -207,7 +206,9 @@ def _fill_hair(sheet: Sheet, wardrobe: Wardrobe) -> None:
     side = np.array([-up[1], up[0]])
     spots = []
     for sign in (-1.0, 1.0):
-        spot = wardrobe.values(painter.disc(center + sign * side * radius * 0.55 - up * radius * 0.9, radius * 0.3))
+        spot = wardrobe.values(
+            painter.disc(center + sign * side * radius * 0.55 - up * radius * 0.9, radius * 0.3)
+        )
         spots.append(np.median(spot[:, 0]) if len(spot) > 4 else np.nan)
     nape = wardrobe.values(painter.disc(center - up * radius, radius * 0.45))
     if np.isnan(spots).any() or len(nape) <= 4:

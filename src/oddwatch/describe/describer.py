@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from oddwatch.core import Box, Facts, Frame, Motion, Person
+from oddwatch.core import Box, Facts, Frame, InputError, Motion, Person
 from oddwatch.describe import body, clothes, company, scene
-from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID
+from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID, group_of
 from oddwatch.describe.priors import PRIOR
 from oddwatch.describe.regions import Painter, canvas
 
@@ -31,8 +31,8 @@ class Sheet:
     """Facts being filled in: every atom starts unknown, at its prior."""
 
     def __init__(self) -> None:
-        self.p = PRIOR.astype(np.float32).copy()
-        self.known = np.zeros(len(ATOMS), bool)
+        self.p: np.ndarray = PRIOR.astype(np.float32).copy()
+        self.known: np.ndarray = np.zeros(len(ATOMS), bool)
         self.boxes: dict[str, Box] = {}
 
     def set(self, atom: str, p: float, box: Box | None = None) -> None:
@@ -76,6 +76,76 @@ class Describer:
             _fill_motion(sheet, motion)
         return sheet.facts()
 
+    def describe_track(
+        self, views: Sequence[tuple[Frame, Person, Sequence[Person]]], motion: Motion | None = None
+    ) -> Facts:
+        """The facts of one person seen in several views (frame, person, others), pooled.
+
+        Log odds are averaged with weights of view quality. What a person wears is the mean of what is seen; what
+        they do is as sure as its surest moment, a little less. Raises InputError without a view.
+        """
+        if not views:
+            raise InputError("views", "expected at least one view of the person")
+        every = [
+            self.describe(frame, person, others=others, motion=motion) for frame, person, others in views
+        ]
+        weights = np.array([quality(person) for _, person, _ in views])
+        return pooled(every, weights)
+
+    def describe_moment(self, frame: Frame, people: Sequence[Person], motion: Motion | None = None) -> Facts:
+        """The facts of a whole picture with ``people`` in it: what any of them wears or does (as sure as the surest),
+        how many they are, the place and the light."""
+        sheet = Sheet()
+        largest = sorted(people, key=lambda p: -p.box.area)[:MOST_PEOPLE]
+        every = [self.describe(frame, p, others=[q for q in people if q is not p]) for p in largest]
+        if every:
+            known = np.stack([f.known for f in every])
+            p = np.where(known, np.stack([f.p for f in every]), -1.0)
+            best = p.argmax(0)
+            sheet.known = np.asarray(known.any(0), bool)
+            sheet.p = np.where(sheet.known, p.max(0), sheet.p).astype(np.float32)
+            for i in np.flatnonzero(sheet.known):
+                box = every[int(best[i])].boxes.get(ATOMS[int(i)])
+                if box is not None:
+                    sheet.boxes[ATOMS[int(i)]] = box
+        scene.fill_moment(sheet, frame, people, scene.light_of(frame))
+        if motion is not None:
+            _fill_motion(sheet, motion)
+        return sheet.facts()
+
+
+MOST_PEOPLE = 12
+"""Most people of a moment that are described one by one: the largest."""
+
+_DOING = np.array(
+    [group_of(a) in ("posture", "arms", "action", "company", "facing", "motion") for a in ATOMS]
+)
+
+
+def quality(person: Person) -> float:
+    """0.05–1: how good a look at ``person`` is, from size, detector score and how much of the pose is seen."""
+    size = min(person.box.height / 120, 1.0)
+    seen = 0.3 if person.pose is None else float((person.pose.points[5:, 2] >= 0.2).mean())
+    return float(np.clip(size * (0.3 + 0.7 * seen) * (0.4 + 0.6 * person.score), 0.05, 1))
+
+
+def pooled(every: Sequence[Facts], weights: np.ndarray) -> Facts:
+    """One person's facts from several looks, weighted (N,); boxes come from the best look that has one."""
+    p = np.clip(np.stack([f.p for f in every]).astype(np.float64), 1e-3, 1 - 1e-3)
+    known = np.stack([f.known for f in every])
+    w = weights[:, None] * known
+    total = w.sum(0)
+    logit = np.log(p / (1 - p))
+    mean = (w * logit).sum(0) / np.maximum(total, 1e-9)
+    peak = np.where(known & (weights[:, None] >= 0.5 * weights.max()), logit, -9).max(0)
+    joint = np.where(_DOING & (peak > mean), 0.5 * mean + 0.5 * peak, mean)
+    sheet = Sheet()
+    sheet.known = np.asarray(known.any(0), bool)
+    sheet.p = np.where(sheet.known, 1 / (1 + np.exp(-joint)), sheet.p).astype(np.float32)
+    for i in np.argsort(weights):
+        sheet.boxes.update(every[int(i)].boxes)
+    return sheet.facts()
+
 
 def _fill_body(sheet: Sheet, person: Person, motion: Motion | None) -> None:
     if person.pose is None:
@@ -94,6 +164,15 @@ def _fill_body(sheet: Sheet, person: Person, motion: Motion | None) -> None:
     if seen:
         for name, p in words.items():
             sheet.set(f"arms.{name}", 0.02 + p, box)
+        sheet.set("action.wave", 0.01 + 0.4 * words["raised"], box)
+        # A hand at the ear is a telephone about half of the time.
+        sheet.set("carry.phone", 0.04 + 0.4 * words["hand_to_head"], box)
+    running = float(sheet.p[INDEX["posture.running"]])
+    if sheet.known[INDEX["posture.running"]]:
+        sheet.set("action.flee", 0.01 + 0.35 * running, box)
+    down = body.looks_down(points)
+    if down is not None:
+        sheet.set("action.look_down", 0.04 + 0.5 * down, box)
 
 
 def _fill_motion(sheet: Sheet, motion: Motion) -> None:
@@ -107,4 +186,6 @@ def _fill_motion(sheet: Sheet, motion: Motion) -> None:
     sheet.set("motion.right", 0.9 * soft(motion.dx, 0.15, 0.04))
     sheet.set("motion.toward", 0.8 * soft(motion.dy, 0.12, 0.04))
     sheet.set("motion.away", 0.8 * soft(-motion.dy, 0.12, 0.04))
+    if motion.duration >= 8:
+        sheet.set("action.loiter", 0.02 + 0.5 * soft(motion.still, 10, 3) * soft(motion.duration, 15, 4))
     sheet.set("motion.drop", 0.9 * soft(motion.drop, 0.7, 0.12))
