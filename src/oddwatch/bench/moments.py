@@ -102,7 +102,9 @@ def run_moment_bench(
         chance = expected_at_random([int(t.sum()) for t in truth.values()], len(moments.entries))
         rows.append({"method": "random", "default": False, **shared, **chance, "ci95": None})
         if moments.histograms is not None:
+            rng = np.random.default_rng(seed)
             colors = [histogram_scores(t, moments.histograms) for t in texts]
+            colors = [c + 1e-9 * rng.random(c.size) for c in colors]
             plain = Ranks(
                 tuple(positive_ranks(c, truth[t]) for c, t in zip(colors, texts, strict=True)), ranks.gallery
             )

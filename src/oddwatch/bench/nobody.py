@@ -166,14 +166,15 @@ def twin_rows(
     gallery: Gallery, asked: Sequence[tuple[str, str]], scores: Sequence[np.ndarray | None], seed: int
 ) -> list[dict[str, Any]]:
     """The row ``twins``: for pictures of one ``person`` in different doings, how often a picture's own
-    sentence scores it above its twin. One comparison per (sentence, twin); chance 0.5, a tie is wrong."""
+    sentence scores it above its twin. One comparison per (sentence, twin); chance 0.5, a tie is wrong. The
+    interval resamples pictures, not people, so it speaks of these people only."""
     from oddwatch.bench.search import length_of
 
     people: dict[str, list[int]] = {}
     for i, record in enumerate(gallery.records):
         if record.person is not None:
             people.setdefault(record.person, []).append(i)
-    outcomes: list[tuple[str, str, bool]] = []
+    outcomes: list[tuple[str, str, str, bool]] = []
     own: dict[str, list[int]] = {}
     for i, record in enumerate(gallery.records):
         own.setdefault(record.image_id, []).append(i)
@@ -184,12 +185,12 @@ def twin_rows(
             continue
         twins = (o for o in people[person] if gallery.records[o].image_id != image_id)
         better = (row is not None and bool(row[mine].max() > row[o]) for o in twins)
-        outcomes += [(length_of(text), person, b) for b in better]
+        outcomes += [(length_of(text), image_id, person, b) for b in better]
     rows = []
     for name in ("short", "long", "all"):
         picked = [o for o in outcomes if name in ("all", o[0])]
         if picked:
-            values = np.array([o[2] for o in picked], dtype=np.float64)
+            values = np.array([o[3] for o in picked], dtype=np.float64)
             interval = bootstrap(values, groups=[o[1] for o in picked], seed=seed, draws=1000)
             rows.append(
                 {
@@ -197,7 +198,8 @@ def twin_rows(
                     "default": True,
                     "protocol": "twins",
                     "queries": name,
-                    "people": len({o[1] for o in picked}),
+                    "people": len({o[2] for o in picked}),
+                    "pictures": len({o[1] for o in picked}),
                     "n": values.size,
                     "right": int(values.sum()),
                     "rate": float(values.mean()),

@@ -18,7 +18,7 @@ LAYOUT: dict[str, tuple[str, ...]] = {
     "nobody matches": ("gallery", "n_true", "right_matches", "n_false", "right_nobody", "auc"),
     "paired": ("system", "against", "n_queries", "R@1 gain", "R@1 p", "only_default", "only_other", "mcnemar p",
                "mAP gain", "mAP p"),
-    "twins": ("queries", "people", "n", "right", "rate", "chance"),
+    "twins": ("queries", "people", "pictures", "n", "right", "rate", "chance"),
     "slots": ("slot", "true_matched", "true_contradicted", "true_unknown", "wrong_matched", "wrong_contradicted",
               "wrong_unknown", "lost", "won", "n_queries", "not_first", "words_unread"),
 }  # fmt: skip
