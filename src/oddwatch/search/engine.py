@@ -110,21 +110,36 @@ def search(
 def understood(text: str, sentence_encoder: TextEncoder | None = None) -> Query:
     """Parse ``text``, or say in one line why nothing can be searched for.
 
+    A sentence in another language goes through the configured chat model (``ODDWATCH_LLM_URL``), if any.
+
     Raises:
-        InputError: empty, too long, in a language the parser does not read, or without a readable word.
+        InputError: empty, too long, in a language nothing here reads, or without a readable word.
+        ChatError: the configured chat model failed.
     """
     query = parse(text, sentence_encoder)
     if query.slots:
         return query
     if query.language != "en":
-        raise InputError(
-            "query",
-            f"the sentence was not understood: it does not read as English ({query.language})",
-            "say it in English",
-        )
+        return _translated(query, sentence_encoder)
     unread = ", ".join(query.unread[:8]) or "nothing to look for"
     raise InputError(
         "query", f"the sentence was not understood: {unread}", "name clothes, colours, doings, things"
+    )
+
+
+def _translated(query: Query, sentence_encoder: TextEncoder | None) -> Query:
+    from oddwatch.language.chat import configured, to_english
+
+    server = configured()
+    if server is not None:
+        english = parse(to_english(query.text, server), sentence_encoder)
+        if english.slots:
+            # Places in the sentence are those of the translation, which is therefore what is shown.
+            return replace(english, language=query.language)
+    raise InputError(
+        "query",
+        f"the sentence was not understood: it does not read as English ({query.language})",
+        "say it in English, or name a chat model in ODDWATCH_LLM_URL",
     )
 
 

@@ -1,0 +1,1 @@
+"""Chat models, asked only where the user configured one."""
