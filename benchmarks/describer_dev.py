@@ -142,6 +142,27 @@ def value_auc(facts: dict[str, Facts], persons: dict[str, Any]) -> dict[str, tup
     return {a: (auc(s, y), sum(y)) for a, (s, y) in table.items() if any(y) and not all(y)}
 
 
+def retrieval(facts: dict[str, Facts], persons: dict[str, Any], keep: int, text: str) -> dict[str, float]:
+    """R@1, R@5 and mAP of each kept person's sentence over all pictures; any picture of the person (or of the one
+    dressed alike: 30 = 33, 21 = 23) answers. ``keep``: 1 odd, 0 even."""
+    from oddwatch.describe.match import scores
+    from oddwatch.describe.sentence import parse
+
+    alike = {"0033": "0030", "0023": "0021"}
+    stems = list(facts)
+    who = np.array([alike.get(s[:4], s[:4]) for s in stems])
+    p, known = np.stack([facts[s].p for s in stems]), np.stack([facts[s].known for s in stems])
+    found: list[tuple[float, float, float]] = []
+    for name, person in persons.items():
+        if int(name) % 2 != keep:
+            continue
+        order = np.argsort(-scores(parse(person[text]), p, known), kind="stable")
+        right = who[order] == alike.get(name, name)
+        precision = (np.cumsum(right) / np.arange(1, len(right) + 1))[right].mean()
+        found.append((float(right[0]), float(right[:5].any()), float(precision)))
+    return dict(zip(("R@1", "R@5", "mAP"), (100 * np.array(found)).mean(0).tolist(), strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0)
@@ -170,6 +191,10 @@ def run(finder: Finder, args: argparse.Namespace) -> None:
     )
     for group in next(iter(results.values())):
         print(f"{group:32s}" + "".join(f"  {h} {results[h].get(group, float('nan')):.3f}" for h in wanted))
+    for text in ("short", "long"):
+        for h in wanted:
+            got = retrieval(facts, told, halves[h], text)
+            print(f"{text} queries, {h} persons: " + "  ".join(f"{k} {v:.1f}" for k, v in got.items()))
     if args.atoms:
         for atom, (a, n) in sorted(value_auc(facts, told).items()):
             print(f"{atom:28s} auc {a:.3f}  n {n}")

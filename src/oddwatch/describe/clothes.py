@@ -84,11 +84,14 @@ def fill(sheet: Sheet, canvas: Canvas, painter: Painter, light: Light, away: flo
 
 def _fill_look(sheet: Sheet, wardrobe: Wardrobe, name: str, weights: np.ndarray, tones: bool = True) -> None:
     look = wardrobe.look(weights)
-    if look is None:
+    # Enlarged pixels are not more pixels: below eight real ones nothing is claimed.
+    real = 0.0 if look is None else look.amount / max(wardrobe.canvas.scale, 1.0) ** 2
+    if look is None or real < 8:
         return
+    trust = look.trust * min(1.0, 0.4 + real / 100)
     box = wardrobe.canvas.to_frame(weights > 0.2)
     for color, p in zip(COLORS, look.accept, strict=True):
-        sheet.set(f"{name}.color.{color}", _trusted(float(p), f"{name}.color.{color}", look.trust), box)
+        sheet.set(f"{name}.color.{color}", _trusted(float(p), f"{name}.color.{color}", trust), box)
     if tones:
         for tone, p in zip(TONES, look.tones, strict=True):
             sheet.set(f"{name}.tone.{tone}", float(p), box)
