@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from oddwatch.core import require
+log = logging.getLogger(__name__)
 
 LISTS_PER_ROOT = 2.0
 PROBES = 48
@@ -19,7 +20,9 @@ _loading = threading.Lock()
 
 
 def _faiss() -> Any:
-    return require("faiss", for_="a gallery of this size", extra="faiss")
+    import faiss
+
+    return faiss
 
 
 def build(values: np.ndarray, rows: np.ndarray, file: Path, seed: int = 0) -> None:
@@ -41,11 +44,20 @@ def _read(file: Path, stamp: int) -> Any:
     return _faiss().read_index(str(file))
 
 
-def propose(file: Path, vector: np.ndarray, k: int, mask: np.ndarray | None) -> np.ndarray:
-    """Row numbers that very probably hold the ``k`` best rows among ``mask`` (N,) bool."""
+def propose(file: Path, rows: int, vector: np.ndarray, k: int, mask: np.ndarray | None) -> np.ndarray | None:
+    """Row numbers that very probably hold the ``k`` best rows among ``mask`` (N,) bool, of ``rows`` in all.
+
+    None when the file cannot be used: then everything has to be scanned.
+    """
     faiss = _faiss()
-    with _loading:
-        index = _read(file, file.stat().st_mtime_ns)
+    try:
+        with _loading:
+            index = _read(file, file.stat().st_mtime_ns)
+        if index.d != len(vector) or index.ntotal > rows:
+            raise RuntimeError(f"holds {index.ntotal} × {index.d}, expected at most {rows} × {len(vector)}")
+    except (OSError, RuntimeError) as error:
+        log.warning("%s is not usable, searching without it: %s", file, error)
+        return None
     probes, extra = PROBES, {}
     if mask is not None:
         # A filter thins every list, so the best that pass lie in more of them.
@@ -56,5 +68,5 @@ def propose(file: Path, vector: np.ndarray, k: int, mask: np.ndarray | None) -> 
     parameters = faiss.SearchParametersIVF(nprobe=min(probes, index.nlist), **extra)
     wanted = max(100, CANDIDATES * k)
     _, found = index.search(np.ascontiguousarray(vector[None], np.float32), wanted, params=parameters)
-    result: np.ndarray = np.sort(found[0][found[0] >= 0])
+    result: np.ndarray = np.sort(found[0][(found[0] >= 0) & (found[0] < rows)])
     return result

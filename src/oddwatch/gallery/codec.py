@@ -17,6 +17,7 @@ from oddwatch.gallery.schema import dumps, pack_path, unpack_path
 COLUMN_SPACES = frozenset({"facts"})
 """Spaces searched with sparse weights: one signed byte per value and one float32 scale per entry."""
 
+KINDS = ("person", "moment")
 ID_BYTES = 128
 TOKEN_TYPES = frozenset({"int8", "uint8", "float16", "float32"})
 
@@ -101,14 +102,30 @@ def wall_span(entry: Entry) -> tuple[float | None, float | None]:
     return at - max(entry.time - entry.span.start, 0.0), at + max(entry.span.end - entry.time, 0.0)
 
 
+def _real(value: float | None) -> float | None:
+    # SQLite would store a NumPy number as its raw bytes.
+    return None if value is None else float(value)
+
+
+def _whole(value: int | None) -> int | None:
+    return None if value is None else int(value)
+
+
 def entry_row(n: int, source: int, entry: Entry) -> tuple[Any, ...]:
-    """The row of table ``entries``."""
+    """The row of table ``entries``.
+
+    Raises:
+        InputError: an id or kind that cannot be stored.
+    """
+    if entry.kind not in KINDS:
+        raise InputError(f"entry {entry.id}", f"expected kind {' or '.join(KINDS)}, got {entry.kind!r}")
     span, box = entry.span, entry.box
     return (
         n, check_id(entry.id), source, entry.kind,
-        span.start if span else None, span.end if span else None, entry.time, entry.frame,
-        *(box.as_list() if box else (None,) * 4), float(entry.score), entry.camera,
-        entry.wall_time.isoformat() if entry.wall_time else None, *wall_span(entry), entry.label,
+        _real(span.start) if span else None, _real(span.end) if span else None,
+        _real(entry.time), _whole(entry.frame),
+        *(map(_real, box.as_list()) if box else (None,) * 4), float(entry.score), entry.camera,
+        entry.wall_time.isoformat() if entry.wall_time else None, *map(_real, wall_span(entry)), entry.label,
     )  # fmt: skip
 
 
@@ -128,8 +145,9 @@ def _view(view: View) -> dict[str, Any]:
     person = view.person
     pose = person.pose
     return {
-        "time": view.time, "frame": view.frame, "quality": float(view.quality),
-        "box": [float(v) for v in person.box.as_list()], "score": float(person.score), "track": person.track,
+        "time": _real(view.time), "frame": _whole(view.frame), "quality": float(view.quality),
+        "box": [float(v) for v in person.box.as_list()], "score": float(person.score),
+        "track": _whole(person.track),
         "pose": None if pose is None else base64.b64encode(pose.points.astype("<f4").tobytes()).decode(),
     }  # fmt: skip
 

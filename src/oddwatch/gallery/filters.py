@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 
 from oddwatch.core import Where
-from oddwatch.gallery.codec import epoch
+from oddwatch.gallery.codec import KINDS, epoch
 from oddwatch.gallery.schema import unpack_path
-
-KINDS = ("person", "moment")
 
 
 @dataclass(slots=True)

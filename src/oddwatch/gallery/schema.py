@@ -15,6 +15,7 @@ from typing import Any
 
 from oddwatch._version import __version__
 from oddwatch.core.errors import GalleryError
+from oddwatch.core.jsonable import to_jsonable
 
 FORMAT = 1
 APPLICATION_ID = 0x0DD0_A7C4 & 0x7FFF_FFFF
@@ -218,4 +219,4 @@ def unpack_path(value: str | bytes) -> str:
 
 def dumps(value: Any) -> str:
     """Compact JSON with sorted keys: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=to_jsonable)

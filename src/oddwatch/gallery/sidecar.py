@@ -194,12 +194,17 @@ def drop(db: sqlite3.Connection) -> None:
 
 def litter(folder: Path, keep: str, everything: bool = False) -> list[Path]:
     """Sidecar folders other than ``keep``; what another process may be writing only if ``everything``, or old."""
-    old = time.time() - UNFINISHED_SECONDS
     return [
-        f
-        for f in (folder / FOLDER).glob("*")
-        if f.name != keep and (everything or f.suffix != ".tmp" or f.stat().st_mtime < old)
+        f for f in (folder / FOLDER).glob("*") if f.name != keep and (everything or not _being_written(f))
     ]
+
+
+def _being_written(folder: Path) -> bool:
+    try:
+        age = time.time() - folder.stat().st_mtime
+    except OSError:
+        return True
+    return folder.suffix == ".tmp" and age < UNFINISHED_SECONDS
 
 
 def sweep(folder: Path, keep: str, everything: bool = False) -> None:

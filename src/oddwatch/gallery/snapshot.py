@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from oddwatch.gallery import ann
-from oddwatch.gallery.codec import COLUMN_SPACES, unpack_codes, unpack_vectors
-from oddwatch.gallery.filters import KINDS, Columns, Filter, Names
+from oddwatch.gallery.codec import COLUMN_SPACES, KINDS, unpack_codes, unpack_vectors
+from oddwatch.gallery.filters import Columns, Filter, Names
 from oddwatch.gallery.scan import column_scores, exact_columns, exact_rows, near, row_scores, top
 
 CHUNK = 8_192
@@ -224,7 +224,8 @@ def best(
         return segment.ids[:0], np.empty(0, np.float32)
     rows = None if mask is None else np.flatnonzero(mask)
     if matrix.index is not None and count > EXACT_ROWS and k <= ANN_LIMIT:
-        rows = ann.propose(matrix.index, vector, k, mask)
+        proposed = ann.propose(matrix.index, n, vector, k, mask)
+        rows = rows if proposed is None else proposed
     if rows is None or len(rows) * 4 < n:
         scores = matrix.scores(vector, rows)
     else:

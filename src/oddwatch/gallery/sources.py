@@ -146,7 +146,7 @@ def _replace(db: sqlite3.Connection, number: int, waiting: Mapping[str, Any]) ->
         (
             waiting["content_hash"], dumps(waiting["settings"]), info.kind, info.camera,
             info.wall_time.isoformat() if info.wall_time else None,
-            info.duration, info.width, info.height, info.fps, number,
+            *(None if v is None else float(v) for v in (info.duration, info.width, info.height, info.fps)), number,
         ),
     )  # fmt: skip
 

@@ -138,7 +138,7 @@ def insert_findings(db: sqlite3.Connection, findings: Iterable[Finding]) -> int:
         span = finding.span
         rows.append((
             finding.id, parent[0] if parent else None, key, finding.task, float(finding.score),
-            span.start if span else None, span.end if span else None, dumps(finding.to_json()),
+            float(span.start) if span else None, float(span.end) if span else None, dumps(finding.to_json()),
         ))  # fmt: skip
     db.executemany("INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
     return len(rows)

@@ -209,3 +209,7 @@ def test_the_approximate_index_finds_what_the_scan_finds(tmp_path, monkeypatch):
             assert hits / 400 >= 0.98
         few = g.search("image", vectors[0], 10, Where(camera="none"))
         assert few[0] == []
+        exact = g.search("image", vectors[0], 501)[0][:10]
+        (index,) = g.path.rglob("*.faiss")
+        index.write_bytes(b"garbage")
+        assert g.search("image", vectors[0], 10)[0] == exact, "without its index it scans"

@@ -10,7 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oddwatch.core import Box, EncoderMismatch, Entry, Finding, GalleryError, InputError, Span, Where
+from oddwatch.core import (
+    Box,
+    EncoderMismatch,
+    Entry,
+    Finding,
+    GalleryError,
+    InputError,
+    Person,
+    Span,
+    View,
+    Where,
+)
 from oddwatch.gallery import Gallery, SourceInfo
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -69,6 +80,26 @@ def test_a_bare_entry_and_a_name_that_is_not_utf8(tmp_path):
         assert path in g.info()["sources"]
         assert [e.id for e in g.entries(Where(source=path))] == ["x"]
         assert g.verify()["ok"]
+
+
+def test_numbers_of_numpy_are_stored_as_numbers(tmp_path):
+    f, i = np.float32, np.int64
+    person = Person(Box(f(1), f(2), f(3), f(4)), f(0.5), None, i(7))
+    entry = Entry(
+        "x", "/m", "person", Span(f(1), f(2)), f(1.5), i(37), Box(f(1), f(2), f(3), f(4)), f(0.5),
+        wall_time=START, views=(View(f(1.5), i(37), person, f(0.5)),),
+    )  # fmt: skip
+    with Gallery.open(tmp_path / "g") as g:
+        state = g.begin_source("/m", "h", {"fps": f(2)}, SourceInfo(width=i(640), duration=f(2.5)))
+        g.checkpoint(state, [entry], {"next": i(3), "box": np.zeros(2)}, f(2))
+        found = g.get("x")
+        assert (found.time, found.frame, found.box) == (1.5, 37, Box(1, 2, 3, 4))
+        assert found.views[0].person.track == 7 and found.span == Span(1, 2)
+        state = g.begin_source("/m", "h", {"fps": 2.0}, SourceInfo(width=640, duration=2.5))
+        assert (state.status, state.until, state.tracker_state["next"]) == ("resume", 2.0, 3)
+        assert (state.info.width, state.info.duration) == (640, 2.5)
+        with pytest.raises(InputError, match="kind"):
+            g.add([Entry("y", "/m", "thing", None, None, None, None)])
 
 
 def test_adding_an_id_again_replaces_it(tmp_path, make):
