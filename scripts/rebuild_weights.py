@@ -410,7 +410,7 @@ def describe_files(folder: Path) -> None:
         data = (folder / file).read_bytes()
         rows.append({
             "name": name, "file": file, "sha256": sha256(data), "size": len(data), "what": what,
-            "origin": origin, "origin_file": ORIGINS[origin][1] or "models/movenet-multipose (converted)",
+            "origin": origin, "origin_file": ORIGINS[origin][1] or "TensorFlow.js graph, converted to ONNX (hash of the converted graph)",
             "origin_sha256": ORIGINS[origin][2], "licence": licence,
         })  # fmt: skip
     manifest = {"format": 1, "files": rows}
