@@ -229,7 +229,7 @@ def _fill_backpack(sheet: Sheet, wardrobe: Wardrobe, away: float) -> None:
         return
     apart = soft(_distance(back, sleeves), 9, 3)
     box = wardrobe.canvas.to_frame(wardrobe.chest > 0.5)
-    sheet.set("carry.backpack", 0.13 + 0.7 * apart, box)
+    sheet.set("carry.backpack", 0.11 + 0.64 * apart, box)
     if apart > 0.5:
         look = wardrobe.look(wardrobe.weights(wardrobe.chest))
         for color, p in zip(COLORS, look.accept if look else (), strict=False):

@@ -9,7 +9,7 @@ import numpy as np
 from oddwatch.describe import colors
 from oddwatch.describe.atoms import COLORS
 
-SAMPLES = 320
+SAMPLES = 240
 """Most pixels of a region that are looked at."""
 
 _HUE = np.array([c not in ("black", "white", "grey", "beige") for c in COLORS])
@@ -59,7 +59,7 @@ def look(pixels: np.ndarray, weights: np.ndarray, white: float = 1.0) -> Look | 
     share = 0.5 * seen + 0.5 * lit
     accept = acceptance(seen, lit, vivid, float(median[0]))
     trust = float(np.clip(amount / 60, 0.3, 1.0) * np.clip((median[0] + 6) / 20, 0.4, 1.0))
-    return Look(share, accept, _tones(values, weights, median), median, amount, trust)
+    return Look(share, accept, _tones(values, weights, float(median[0]) * gain**0.4), median, amount, trust)
 
 
 def acceptance(seen: np.ndarray, lit: np.ndarray, vivid: np.ndarray, level: float) -> np.ndarray:
@@ -72,11 +72,12 @@ def acceptance(seen: np.ndarray, lit: np.ndarray, vivid: np.ndarray, level: floa
     return np.asarray(np.clip(1 / (1 + np.exp(-logit)), 0.005, 0.97), np.float32)
 
 
-def _tones(values: np.ndarray, weights: np.ndarray, median: np.ndarray) -> np.ndarray:
+def _tones(values: np.ndarray, weights: np.ndarray, level: float) -> np.ndarray:
+    # ``level`` is the lightness under the scene's own white: pale cloth in a dim passage is still pale.
     chroma = np.hypot(values[:, 1], values[:, 2])
     bright = float(weights @ ((chroma > 38) & (values[:, 0] > 35)))
-    dark = 1 / (1 + np.exp((median[0] - 33) / 5))
-    light = 1 / (1 + np.exp((66 - median[0]) / 5))
+    dark = 1 / (1 + np.exp((level - 36) / 5))
+    light = 1 / (1 + np.exp((62 - level) / 5))
     return np.array([0.05 + 0.8 * dark, 0.05 + 0.75 * light, 0.03 + 0.8 * bright**0.7], np.float32)
 
 
