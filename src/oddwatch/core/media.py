@@ -96,7 +96,8 @@ class Person(Jsonable):
 
 @dataclass(frozen=True, slots=True)
 class Motion(Jsonable):
-    """How a track moves. Lengths are in body heights (median box height of the track), times in seconds.
+    """How a track moves. Lengths are in body heights (median longer side of the boxes, so that a lying person has
+    one), times in seconds.
 
     ``speed`` median and ``top_speed`` 95th percentile (heights/s); ``dx``, ``dy`` mean velocity
     (heights/s, image axes); ``drop`` the fastest fall of the head or box top within one second
