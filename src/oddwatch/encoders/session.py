@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +34,21 @@ def providers(device: str = "auto") -> list[str]:
     return ["CPUExecutionProvider"]
 
 
+@lru_cache(maxsize=1)
+def product_may_overflow(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether ONNX Runtime's fast u8 × s8 product saturates on this processor: x86 without VNNI. Its exact
+    product gives the same numbers everywhere but takes 2.4 times as long, so it is used only there (and on
+    an x86 that does not say)."""
+    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
+        return False
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
+    return not {"avx512_vnni", "avx_vnni"} & set(flags)
+
+
 def session(model: str | Path | bytes, threads: int | None = None, device: str = "auto") -> Any:
     """An ``onnxruntime.InferenceSession`` over a file or its bytes.
 
@@ -50,8 +67,8 @@ def session(model: str | Path | bytes, threads: int | None = None, device: str =
     options.inter_op_num_threads = 1
     # Several sessions live in one process; a pool that spins after its work is done robs the next one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without VNNI the fast u8 × s8 product overflows: take the exact one there, so results agree.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if product_may_overflow():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     source = model if isinstance(model, bytes) else str(model)

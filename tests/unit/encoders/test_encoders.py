@@ -14,7 +14,7 @@ from oddwatch.core import ImageEncoder, InputError, ModelError, TextEncoder
 from oddwatch.encoders import CARDS, ENCODERS, load, weights
 from oddwatch.encoders.pose import PoseModel, letterbox, read_people
 from oddwatch.encoders.sentence import SentenceEncoder
-from oddwatch.encoders.session import providers, session
+from oddwatch.encoders.session import product_may_overflow, providers, session
 from oddwatch.encoders.vit import LAYERS, PatchEncoder, encoder_id, fit_square, resize
 
 
@@ -262,6 +262,20 @@ def test_cuda_is_refused_where_there_is_none() -> None:
         pytest.skip("this machine has CUDA")
     with pytest.raises(InputError, match="onnxruntime-gpu"):
         providers("cuda")
+
+
+def test_the_exact_product_is_taken_where_the_fast_one_overflows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = product_may_overflow.__wrapped__
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor : 0\nflags : fpu avx2 avx_vnni\n")
+    assert not ask(info)
+    info.write_text("processor : 0\nflags : fpu avx2\n")
+    assert ask(info) and ask(tmp_path / "absent")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert not ask(info)
 
 
 def test_pull_without_a_network_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
