@@ -7,12 +7,24 @@ y down, z along the optical axis. The camera stands at (0, 0, height).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+
+@lru_cache(maxsize=64)
+def _axes(tilt: float, roll: float) -> Array:
+    c, s = np.cos(tilt), np.sin(tilt)
+    right, down = np.array([1.0, 0.0, 0.0]), np.array([0.0, -s, -c])
+    cr, sr = np.cos(roll), np.sin(roll)
+    rows = np.stack([cr * right + sr * down, cr * down - sr * right, np.array([0.0, c, -s])])
+    out = rows.astype(np.float32)
+    out.flags.writeable = False
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +42,7 @@ class Camera:
 
     def axes(self) -> Array:
         """(3, 3): rows are the camera's right, down and forward directions in world axes."""
-        c, s = np.cos(self.tilt), np.sin(self.tilt)
-        right, down = np.array([1.0, 0.0, 0.0]), np.array([0.0, -s, -c])
-        cr, sr = np.cos(self.roll), np.sin(self.roll)
-        return np.stack([cr * right + sr * down, cr * down - sr * right, np.array([0.0, c, -s])]).astype(
-            np.float32
-        )
+        return _axes(self.tilt, self.roll)
 
     def project(self, points: Array) -> Array:
         """World points (..., 3) in metres to (..., 3): pixel x, pixel y, depth in metres (≥ 0.1)."""

@@ -117,10 +117,6 @@ def _umbrella(fig: Figure) -> None:
     top[1] = min(float(hand[1]) - 0.25 * h * k, float(head[1]) - 0.1 * h * k)
     fig.patch.capsule(hand, top, 0.006 * h * k, 0.006 * h * k, _M["metal"], thick=0.01)
     radius = 0.29 * h * k
-    left, right = top.copy(), top.copy()
-    left[0] -= radius * 0.86
-    right[0] += radius * 0.86
-    rise = np.array([0, 0.085 * h * k, 0], np.float32)
     angle = np.linspace(np.pi, 2 * np.pi, 13)
     tilt = abs(float(fig.frames[0][2, 2]))  # seen from above the canopy is rounder
     dome = np.stack([top[0] + radius * np.cos(angle), top[1] + 0.08 * h * k + np.sin(angle) * 0.17 * h * k,
@@ -129,7 +125,6 @@ def _umbrella(fig: Figure) -> None:
                     top[1] + 0.08 * h * k - np.sin(angle[::-1]) * (0.02 + 0.16 * tilt) * h * k,
                     np.full(13, top[2] - 0.05)], -1)  # fmt: skip
     fig.patch.polygon(np.concatenate([dome, low]).astype(np.float32), _M["item"], shade=0.95, bias=0.3)
-    del left, right, rise
 
 
 def _small(fig: Figure, name: str) -> None:

@@ -258,7 +258,7 @@ def hide(s: Script) -> Event:
     car = s.add("car", at, float(np.arctan2(-side[0], side[1])), s.car_color()[1])
     t = _when(s, 3, 6)
     k = float(s.rng.choice([-1.0, 1.0]))
-    goal = (at[0] + away[0] * 0.9 + side[0] * 1.9 * k, at[1] + away[1] * 0.9 + side[1] * 1.9 * k)
+    goal = (at[0] + away[0] * 0.9 + side[0] * 2.2 * k, at[1] + away[1] * 0.9 + side[1] * 2.2 * k)
     goal = (float(goal[0]), float(goal[1]))
     a = s.person(carry="none")
     start = (goal[0] + side[0] * k * 6, goal[1] + side[1] * k * 6)

@@ -90,7 +90,7 @@ class Patch:
         length2 = ax * ax + ay * ay + 1e-3
         dx, dy = self.xs[:, a:c] - px, self.ys[b:d] - py
         raw = dx * (ax / length2) + dy * (ay / length2)
-        t = np.clip(raw, 0.0, 1.0)
+        t = np.minimum(np.maximum(raw, 0.0), 1.0)
         ex, ey = dx - t * ax, dy - t * ay
         if profile is not None:
             k = t * np.float32(len(profile) - 1.001)
@@ -113,7 +113,7 @@ class Patch:
         lit = np.maximum(nx * lx + ny * ly + nz * lz, 0.0)
         shade = self.light.ambient * (0.78 + 0.22 * nz - 0.16 * ny) + self.light.direct * lit
         norm = length2**0.5
-        if fold > 0 and norm > 6:
+        if fold > 0 and norm > 9 and big > 3:
             u = (nx * -ay + ny * ax) / norm
             shade *= 1.0 + fold * np.sin(t * (9.0 + 3.0 * big / norm) + 2.6 * u + px * 0.01 + 5.0 * fold * nx)
         np.copyto(self.depth[b:d, a:c], z, where=inside)

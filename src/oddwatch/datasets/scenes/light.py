@@ -106,6 +106,10 @@ def light_ground(image: Array, dist: Array, camera: Camera, sky: Sky, place: Pla
                  window: tuple[int, int, int, int] | None, rng: np.random.Generator) -> Array:  # fmt: skip
     """The cast place under this sky: level, tint, lamp pools, snow cover, wet ground. Image (h, w, 3) float32."""
     level = (sky.ambient + 0.75 * sky.direct) * np.array(sky.tint, np.float32)
+    if sky.time == "dusk":
+        level = level * np.array((0.98, 0.95, 1.0), np.float32)
+    if sky.weather == "dry" and not sky.lamps:
+        return np.asarray(image * np.asarray(level, np.float32), np.float32)
     rays = camera.rays(window)
     up = camera.height + dist * rays[..., 2]
     if sky.weather == "snow":
@@ -123,14 +127,11 @@ def light_ground(image: Array, dist: Array, camera: Camera, sky: Sky, place: Pla
         for a, b, _ in sky.lamps:
             glow += 1.0 / (1.0 + ((x - a) ** 2 + (y - b) ** 2) / 16.0)
         level = level * (0.42 + 0.75 * np.minimum(glow, 1.2))[..., None]
-        bright = np.clip(image - 235, 0, None)  # lit windows keep their own light
-        image = np.minimum(image, 235)
-        image = image * level + bright + (bright.max(-1, keepdims=True) > 0) * 105.0
+        shining = (image.max(-1, keepdims=True) > 262).astype(np.float32)  # lit windows keep their own light
+        image = image * (level * (1 - shining) + 0.43 * shining)
         sky_mask = dist >= 399
         image[sky_mask] = image[sky_mask] * 0.3
         return np.asarray(image, np.float32)
-    if sky.time == "dusk":
-        return np.asarray(image * level * np.array((0.98, 0.95, 1.0), np.float32), np.float32)
     return np.asarray(image * level, np.float32)
 
 

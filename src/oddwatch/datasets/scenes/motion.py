@@ -117,8 +117,13 @@ def sit(t: float, s: Style, ground: bool = False) -> Array:
     """On a seat, or on the ground with the legs out."""
     lean = 8 + 12 * s[0] + 1.5 * np.sin(0.8 * t)
     if ground:
-        return pose(pitch=-14, spine=26 + 10 * s[0], hips=84, l_knee=38 + 40 * s[1], r_knee=46 + 40 * s[2], spreads=14,
-                    l_arm=30, r_arm=26, elbows=40, outs=18, nod=12 + 10 * s[3])  # fmt: skip
+        legs: dict[str, float] = {}
+        for side, k in (("l", s[1]), ("r", s[2])):
+            hip = 100.0 + 16.0 * k  # the knee then brings the heel down to the level of the seat
+            level = (0.243 * np.sin(np.radians(hip - 76.0)) + 0.04) / 0.235
+            legs |= {f"{side}_hip": hip, f"{side}_knee": hip + 14.0 - np.degrees(np.arccos(min(level, 0.98)))}
+        return pose(pitch=-14, spine=26 + 10 * s[0], spreads=14, l_arm=30, r_arm=26, elbows=40, outs=18,
+                    nod=12 + 10 * s[3], **legs)  # fmt: skip
     return pose(pitch=-3, spine=lean, hips=88, knees=84 + 8 * s[1], spreads=9 + 5 * s[2], arms=36 + 6 * s[3],
                 elbows=48, ins=10, nod=8 + 14 * max(s[4], -0.4), look=20 * np.sin(0.3 * t + s[5]))  # fmt: skip
 

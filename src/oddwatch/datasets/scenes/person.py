@@ -10,10 +10,10 @@ from oddwatch.datasets.scenes.skeleton import POINT
 from oddwatch.datasets.scenes.wardrobe import MATERIAL, Look
 
 _M = MATERIAL
-_HIP = np.array([0.098, 0.1, 0.097, 0.091, 0.086, 0.083], np.float32)
-_CHEST = np.array([0.083, 0.089, 0.098, 0.104, 0.104, 0.094, 0.062], np.float32)
+_HIP = np.array([0.078, 0.094, 0.097, 0.092, 0.087, 0.083], np.float32)
+_CHEST = np.array([0.083, 0.089, 0.098, 0.105, 0.109, 0.1, 0.048], np.float32)
 _HIP_DEEP = np.array([0.07, 0.074, 0.07, 0.064, 0.06, 0.058], np.float32)
-_CHEST_DEEP = np.array([0.058, 0.064, 0.071, 0.073, 0.068, 0.055, 0.036], np.float32)
+_CHEST_DEEP = np.array([0.058, 0.064, 0.071, 0.073, 0.068, 0.055, 0.032], np.float32)
 
 
 class Figure:
@@ -109,7 +109,7 @@ def _trunk(fig: Figure) -> None:
     body, cut, h = fig.look.body, fig.look.cut, fig.h
     bulk = cut["bulk"] + 0.004
     pelvis, spine, neck = fig.at("pelvis"), fig.at("spine"), fig.at("neck")
-    low = fig.offset("pelvis", 0, 0.0, 0.0, -0.035 * h)
+    low = fig.offset("pelvis", 0, 0.0, 0.0, -0.026 * h)
     g, hips, sh = body.girth, body.hips, body.shoulders
     waist = 0.94 if cut["feminine"] else 1.0 + 0.35 * max(g - 1.05, 0)
     k = fig.k("pelvis")
@@ -123,6 +123,7 @@ def _trunk(fig: Figure) -> None:
         low, spine, 0, 0, _torso_surface(fig, hem, 0.0, False), profile=profile, thick=thick, fold=0.05
     )
     k = fig.k("spine")
+    neck = fig.offset("neck", 1, 0.0, 0.0, -0.018 * h)
     wide = _CHEST * h * (0.5 * sh + 0.5) * (0.65 + 0.35 * g) + bulk
     wide[0] *= waist
     deep = _CHEST_DEEP * h * g + bulk
@@ -130,6 +131,10 @@ def _trunk(fig: Figure) -> None:
     fig.patch.capsule(
         spine, neck, 0, 0, _torso_surface(fig, 0.0, 0.3, True), profile=profile, thick=thick, fold=0.045
     )
+    # The girdle joins trunk and arms, so that shoulders slope instead of ending in two balls.
+    left, right, r = fig.at("l_shoulder"), fig.at("r_shoulder"), 0.034 * h * (0.6 + 0.4 * g) + bulk * 0.7
+    plain = _pattern(fig, _M["upper"], 0.5, 0.2)
+    fig.patch.capsule(left, right, r * k, r * k, plain, thick=r * 0.9, bias=-0.02)
     if cut["hem"] > 0 or cut["skirt"] > 0:
         _skirt(fig, pelvis)
 
@@ -205,11 +210,9 @@ def _legs(fig: Figure) -> None:
             r_hip, r_knee = (r_hip + loose) * min(fit, 1.08), (r_knee + loose) * fit
         r_low = (0.03 * h * g + loose) * fit if leg > 1.5 else r_ankle
         fig.patch.capsule(hip, knee, r_hip * kh, r_knee * kk, cloth(0.0, 0.0), thick=r_hip, fold=0.05)
-        mid = knee + (ankle - knee) * 0.32
         r_calf = max(r_knee * 0.97, 0.033 * h * g)
         fig.patch.capsule(knee, ankle, 0, 0, cloth(1.0, cut["boot"]), thick=r_calf, fold=0.06, profile=np.array(
             [r_knee * kk, r_calf * float((kk + ka) / 2), r_low * ka, max(r_low * 0.97, r_ankle) * ka], np.float32))  # fmt: skip
-        del mid
         heel, toe = fig.at(f"{s}_heel"), fig.at(f"{s}_toe")
         size = 0.02 * h
         fig.patch.capsule(heel, toe, size * ka * 1.05, size * ka * 0.82, _M["shoes"], thick=size)

@@ -125,29 +125,35 @@ class Place:
             other, z = t * e, camera.height + t * dz
             hit = (t > 0.2) & (t < best) & (z < wall.height) & (other > wall.start) & (other < wall.end)
             best[hit], which[hit] = t[hit], i + 1
-        image = np.empty((h, w, 3), np.float32)
-        m = which == 0
-        if m.any():
-            image[m] = self._ground(best[m] * da[m], best[m] * db[m], best[m])
-        m = which == 99
-        if m.any():
-            image[m] = self._ceiling(best[m] * da[m], best[m] * db[m], best[m])
-        for i, wall in enumerate(self.walls):
-            m = which == i + 1
-            if m.any():
-                t = best[m]
-                along = t * (db[m] if wall.axis == "a" else da[m])
-                image[m] = _wall(wall, along, camera.height + t * dz[m], t, night)
-        m = which < 0
-        if m.any():
-            up = np.clip(dz[m] * 2.2, 0, 1)[:, None]
-            n = _look_up(noise_tiles()[2], da[m] * 120, dz[m] * 240, 1.0)[:, None]
-            sky = np.array(self.colors["sky"], np.float32)
-            image[m] = sky * (1.06 - 0.16 * up) + 9 * n * (sky.mean() > 90)
+        image = np.empty((h * w, 3), np.float32)
+        kinds, t_all, a_all, b_all, z_all = which.ravel(), best.ravel(), da.ravel(), db.ravel(), dz.ravel()
+        for kind in (-1, 0, 99, *range(1, len(self.walls) + 1)):
+            at = np.flatnonzero(kinds == kind)
+            if not len(at):
+                continue
+            t, a, b = t_all[at], a_all[at], b_all[at]
+            if kind == 0:
+                image[at] = self._ground(t * a, t * b, t)
+            elif kind == 99:
+                image[at] = self._ceiling(t * a, t * b, t)
+            elif kind > 0:
+                wall = self.walls[kind - 1]
+                along = t * (b if wall.axis == "a" else a)
+                image[at] = _wall(wall, along, camera.height + t * z_all[at], t, night)
+            else:
+                image[at] = self._sky(a, z_all[at])
+        image = image.reshape(h, w, 3)
         if not self.indoor:
             haze = np.clip((best - 18) / 160, 0, 0.55)[..., None] * (which >= 0)[..., None]
-            image += (np.array(self.colors["sky"], np.float32) * 0.92 - image) * haze
+            if best.max() > 18:
+                image += (np.array(self.colors["sky"], np.float32) * 0.92 - image) * haze
         return image, best
+
+    def _sky(self, a: Array, z: Array) -> Array:
+        up = np.clip(z * 2.2, 0, 1)[:, None]
+        n = _look_up(noise_tiles()[2], a * 120, z * 240, 1.0)[:, None]
+        sky = np.array(self.colors["sky"], np.float32)
+        return np.asarray(sky * (1.06 - 0.16 * up) + 9 * n * (sky.mean() > 90), np.float32)
 
     def _ground(self, a: Array, b: Array, dist: Array) -> Array:
         fine, middle, coarse = noise_tiles()
@@ -276,7 +282,7 @@ def _wall(wall: Wall, s: Array, z: Array, dist: Array, night: bool) -> Array:
         & (np.mod(s + wall.seed, 8.5) < 5.6)
     )
     shine = _look_up(middle, s[shop] * 0.5, z[shop], 3.0)
-    front = np.array((262, 232, 186) if night else (72, 78, 84), np.float32)
+    front = np.array((344, 312, 250) if night else (72, 78, 84), np.float32)
     base[shop] = (
         front
         * (1 + (0.1 if night else 0.28) * shine + 0.12 * (z[shop] - 1.5) * (-1 if night else 1))[:, None]

@@ -108,11 +108,13 @@ def solve(
     def put(
         name: str, start: Array, frame: Array, x: float | Array, y: float, z: float, scale: Array = h
     ) -> Array:
-        offset = (
-            np.stack([np.broadcast_to(np.asarray(v, np.float32), (len(h),)) for v in (x, y, z)], -1) * scale
-        )
-        p[:, POINT[name]] = start + np.einsum("nij,nj->ni", frame, offset)
-        return p[:, POINT[name]]
+        if isinstance(x, np.ndarray):
+            offset = frame[:, :, 0] * x[:, None] + frame @ np.array((0.0, y, z), np.float32)
+        else:
+            offset = frame @ np.array((x, y, z), np.float32)
+        out: Array = start + offset * scale
+        p[:, POINT[name]] = out
+        return out
 
     pelvis = p[:, 0]
     put("spine", pelvis, base, 0.0, 0.0, 0.115)

@@ -63,6 +63,7 @@ class Stage:
     """A place under a sky seen by a camera, with fixed things in it.
 
     ``fine``: people below that many pixels are drawn at twice the size.
+    ``coarse`` casts the place at that fraction of the resolution.
     ``window`` draws only that part of the picture (x0, y0, x1, y1); annotations stay in full-picture pixels.
     """
 
@@ -76,13 +77,12 @@ class Stage:
         things: Sequence[Thing] = (),
         window: Window | None = None,
         fine: float = 78.0,
+        coarse: int = 1,
     ) -> None:
         self.place, self.sky, self.camera, self.lens = place, sky, camera, lens
         self.window: Window = window or (0, 0, camera.width, camera.image_height)
         self.fine = fine
-        cast, dist = place.cast(camera, self.window, sky.night)
-        lit = light_ground(cast, dist, camera, sky, place, self.window, rng)
-        self.background: Pixels = np.clip(lit, 0, 255).astype(np.uint8)
+        self.background: Pixels = self._cast(rng, coarse)
         self.things = sorted(things, key=lambda t: -camera.depth_of(t.x, t.y))
         self.sprites: list[tuple[Window, Pixels, NDArray[np.uint8], float]] = []
         for thing in self.things:
@@ -92,6 +92,24 @@ class Stage:
                 self._blend(self.background, *sprite[:3])
                 self.sprites.append(sprite)
         self.ids: NDArray[np.uint8] = np.zeros(self.background.shape[:2], np.uint8)
+
+    def _cast(self, rng: np.random.Generator, coarse: int) -> Pixels:
+        """The bare place under its sky; ``coarse`` > 1 casts one ray per that many pixels and interpolates."""
+        camera, window, place = self.camera, self.window, self.place
+        if coarse > 1:
+            small = tuple(int(np.floor(v / coarse)) for v in window)
+            k = 1.0 / coarse
+            lens = camera.moved(focal=camera.focal * k, cx=camera.cx * k, cy=camera.cy * k)
+            box = (small[0], small[1], small[2] + 1, small[3] + 1)
+            cast, dist = place.cast(lens, box, self.sky.night)
+            lit = light_ground(cast, dist, lens, self.sky, place, box, rng)
+            wide = cv2.resize(np.clip(lit, 0, 255).astype(np.uint8), None, fx=coarse, fy=coarse)
+            x, y = window[0] - box[0] * coarse, window[1] - box[1] * coarse
+            return np.ascontiguousarray(wide[y : y + window[3] - window[1], x : x + window[2] - window[0]])
+        cast, dist = place.cast(camera, window, self.sky.night)
+        return np.clip(light_ground(cast, dist, camera, self.sky, place, window, rng), 0, 255).astype(
+            np.uint8
+        )
 
     # -- pieces -----------------------------------------------------------------------------------------------
 

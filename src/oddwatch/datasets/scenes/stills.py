@@ -23,6 +23,7 @@ from oddwatch.datasets.scenes.things import Thing
 from oddwatch.datasets.scenes.wardrobe import Look, dress
 
 Pixels = NDArray[np.uint8]
+_SHOWN = ("bag", "ball", "dog", "bicycle")
 _LIKES = tuple(k for k in NORMAL if DOINGS[k].carry is None)
 
 
@@ -128,7 +129,7 @@ def _props(rng: np.random.Generator, doing: Doing, state: State) -> tuple[list[T
     side = np.array([-away[1], away[0]]) * float(rng.choice([-1.0, 1.0]))
     across = float(np.arctan2(-side[0], side[1]))
     if prop == "hide":
-        q = np.array([x, y]) - away * 0.75 - side * 1.75
+        q = np.array([x, y]) - away * 0.75 - side * float(rng.uniform(2.05, 2.5))
         return [_car_thing(rng, (float(q[0]), float(q[1])), across)], ["car"]
     if prop == "beside_car":
         q = np.array([x, y]) + away * 1.5 + side * float(rng.uniform(-0.8, 0.8))
@@ -203,8 +204,16 @@ def _draw(setting: _Setting, rng: np.random.Generator, name: str, look: Look, ma
     if flat[:, 2].min() < 0.8:
         return None
     k = 0.05 * camera.focal / float(flat[0, 2])
-    window = _window(camera, np.concatenate([flat[:, :2].min(0) - k, flat[:, :2].max(0) + k]), margin)
-    stage = Stage(setting.place, setting.sky, camera, setting.lens, rng, things, window, 100.0)
+    lo, hi = flat[:, :2].min(0) - k, flat[:, :2].max(0) + k
+    told = [(t.x, t.y, t.z + up) for t in things if t.kind in _SHOWN for up in (0.0, 0.4)]
+    told += [(p.x, p.y, up) for _, _, p in people[1 : 1 + (partner is not None)] for up in (0.1, 1.0)]
+    if told:  # what the captions speak of belongs in the picture
+        spots = camera.project(np.array(told, np.float32))[:, :2]
+        lo, hi = np.minimum(lo, spots.min(0) - k), np.maximum(hi, spots.max(0) + k)
+    window = _window(camera, np.concatenate([lo, hi]), margin)
+    area = (window[2] - window[0]) * (window[3] - window[1])
+    coarse = 1 if area < 24_000 else 2 if area < 120_000 else 3
+    stage = Stage(setting.place, setting.sky, camera, setting.lens, rng, things, window, 90.0, coarse)
     image, seen = stage.draw(people, (), int(rng.integers(2**31)))
     one = next((s for s in seen if s.track == 1), None)
     if one is None or one.visible < 0.3:

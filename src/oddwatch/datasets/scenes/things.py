@@ -235,9 +235,9 @@ def _tree(pen: _Pen) -> None:
     pen.rod((0, 0, 0), (0.06, 0, 2.2), 0.17, 0.12, 2, 0.12)
     pen.rod((0.06, 0, 2.0), (-0.5, 0.2, 3.4), 0.1, 0.05, 2)
     rng = np.random.default_rng(int(abs(pen.thing.x * 31 + pen.thing.y * 17)) + 1)
-    for _ in range(26):
+    for _ in range(34):
         x, y, z = rng.normal(0, 0.75), rng.normal(0, 0.75), rng.normal(3.7, 0.7)
-        pen.rod((x, y, z), (x + 0.2, y, z + 0.15), 0.5, 0.42, int(rng.choice([1, 1, 7])), 0.3)
+        pen.rod((x, y, z), (x + 0.2, y, z + 0.15), 0.42, 0.3, int(rng.choice([1, 1, 7])), 0.12)
 
 
 def _simple(pen: _Pen, kind: str) -> None:

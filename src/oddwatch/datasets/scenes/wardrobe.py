@@ -132,7 +132,7 @@ def dress(
     if kind == "suit":
         low, low_shade, low_rgb = "trousers", shade, rgb * np.float32(0.97)
     palette[MATERIAL["lower"]] = low_rgb
-    cut["leg"] = {"shorts": float(rng.uniform(0.65, 1.0)), "skirt": 0.0}.get(low, 1.95)
+    cut["leg"] = {"shorts": float(rng.uniform(0.65, 1.0)), "skirt": 0.0}.get(low, 2.5)
     cut["tight"] = float(rng.uniform(0.82, 0.95) if low in ("leggings", "jeans") and feminine else
                          0.84 if low == "leggings" else rng.uniform(0.97, 1.2))  # fmt: skip
     cut["skirt"] = float(rng.uniform(0.55, 1.4)) if low == "skirt" and kind != "dress" else 0.0
