@@ -221,7 +221,7 @@ def check(db: sqlite3.Connection, folder: Path, spaces: Mapping[str, Space]) -> 
     try:
         held = _load(folder / FOLDER / Path(token).name, spaces)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        return [f"sidecar {token} cannot be read ({error}); run: oddwatch gallery optimize"]
+        return [f"sidecar {token} cannot be read ({error}); delete the folder {FOLDER}, it is made again"]
     base = held.segments[0]
     ids = dict(db.execute("SELECT n, id FROM entries"))
     wrong = sum(
@@ -229,7 +229,13 @@ def check(db: sqlite3.Connection, folder: Path, spaces: Mapping[str, Space]) -> 
     )
     for name, matrix in base.matrices.items():
         wrong += _differing(db, spaces[name], base, matrix, ids)
-    return [f"sidecar {token} differs from the database in {wrong} places"] if wrong else []
+    return (
+        [
+            f"sidecar {token} differs from the database in {wrong} places; delete the folder {FOLDER}, it is made again"
+        ]
+        if wrong
+        else []
+    )
 
 
 def _differing(

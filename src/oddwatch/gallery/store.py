@@ -239,7 +239,7 @@ class Gallery:
         if self._snapshot.changes >= 0 or self.readonly:
             return
         with self._reading():
-            missing = not schema.read_meta(self._db, "sidecar")
+            missing = not sidecar.load(self._db, self.path, writer.read_spaces(self._db)).segments
             big = self._db.execute("SELECT 1 FROM entries LIMIT 1 OFFSET ?", (SIDECAR_ROWS,)).fetchone()
         if missing and big:
             self.optimize(ann=False)

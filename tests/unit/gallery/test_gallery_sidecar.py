@@ -114,6 +114,10 @@ def test_a_big_gallery_gets_them_at_its_first_search(gallery, monkeypatch):
         assert answers(g) == plain and not files(g)
     with reopened(gallery) as g:
         assert answers(g) == plain and files(g)
+    for file in files(gallery):
+        file.unlink()
+    with reopened(gallery) as g:
+        assert answers(g) == plain and files(g) and g.verify()["ok"]
 
 
 def test_removal_while_they_are_written_discards_them(gallery):
