@@ -216,7 +216,7 @@ def sweep(folder: Path, keep: str, everything: bool = False) -> None:
 def check(db: sqlite3.Connection, folder: Path, spaces: Mapping[str, Space]) -> list[str]:
     """What in the sidecar differs from the database."""
     token = read_meta(db, "sidecar")
-    if not token:
+    if not token or not (folder / FOLDER / Path(token).name).is_dir():
         return []
     try:
         held = _load(folder / FOLDER / Path(token).name, spaces)
