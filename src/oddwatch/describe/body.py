@@ -208,7 +208,7 @@ def posture(points: np.ndarray, box: Box, motion: Motion | None = None) -> dict[
         x = np.maximum(net[f"{layer}_weight"] @ x + net[f"{layer}_bias"], 0)
     logits = net["4_weight"] @ x + net["4_bias"]
     # Simulated skeletons are cleaner than found ones: a temperature keeps the odds modest.
-    odds = np.exp((logits - logits.max()) / TEMPERATURE) * np.array([_BASE[w] for w in POSTURES]) ** 0.8
+    odds = np.exp((logits - logits.max()) / TEMPERATURE) * np.array([_BASE[w] for w in POSTURES]) ** 0.5
     sure = float(np.clip(points[list(_TRUNK_AND_LEGS), 2] / 0.35, 0, 1).mean()) ** 2
     share = odds / odds.sum()
     p = {w: sure * float(v) + (1 - sure) * _BASE[w] for w, v in zip(POSTURES, share, strict=True)}

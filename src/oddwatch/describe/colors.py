@@ -117,7 +117,9 @@ def vivid(pixels: np.ndarray, factor: float) -> np.ndarray:
 def illuminant(pixels: np.ndarray, power: float = 6.0, strength: float = 0.5) -> np.ndarray:
     """Mild shades-of-grey correction (Finlayson & Trezzi 2004): (3,) gains with mean 1 for a picture
     (H, W, 3) uint8. ``strength`` 0 changes nothing, 1 corrects in full; gains stay within 0.8–1.25."""
-    small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32) / 255
+    if pixels.shape[:2] != (64, 64):
+        pixels = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA)
+    small = pixels.reshape(-1, 3).astype(np.float32) / 255
     light = np.maximum((small**power).mean(0) ** (1 / power), 1e-3)
     gains = (light.mean() / light) ** strength
     return np.clip(gains / gains.mean(), 0.8, 1.25).astype(np.float32)

@@ -59,6 +59,16 @@ class Describer:
     ) -> None:
         self.patch_encoder, self.heads, self.threads = patch_encoder, heads, threads
 
+        self._last: tuple[Frame, scene.Light] | None = None
+
+    def _light_of(self, frame: Frame) -> scene.Light:
+        # The people of one frame are described one after another: its light is looked at once.
+        last = self._last
+        if last is None or last[0] is not frame:
+            last = (frame, scene.light_of(frame))
+            self._last = last
+        return last[1]
+
     def describe(
         self, frame: Frame, person: Person, *, others: Sequence[Person] = (), motion: Motion | None = None
     ) -> Facts:
@@ -66,7 +76,7 @@ class Describer:
         sheet = Sheet()
         place = canvas(frame, person)
         painter = Painter(place)
-        light = scene.light_of(frame)
+        light = self._light_of(frame)
         toward = body.facing(place.points)
         clothes.fill(sheet, place, painter, light, float(toward[1]) if toward is not None else 0.0)
         _fill_body(sheet, person, motion)
@@ -108,7 +118,7 @@ class Describer:
                 box = every[int(best[i])].boxes.get(ATOMS[int(i)])
                 if box is not None:
                     sheet.boxes[ATOMS[int(i)]] = box
-        scene.fill_moment(sheet, frame, people, scene.light_of(frame))
+        scene.fill_moment(sheet, frame, people, self._light_of(frame))
         if motion is not None:
             _fill_motion(sheet, motion)
         return sheet.facts()

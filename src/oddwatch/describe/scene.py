@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from oddwatch.describe.describer import Sheet
 
 
+SIDE = 28
+"""The surroundings are looked at reduced to this many pixels a side."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Light:
     """The light of a frame: ``gains`` (3,) mild colour correction, ``white`` the linear luminance of its bright
@@ -30,9 +34,10 @@ class Light:
 
 def light_of(frame: Frame) -> Light:
     """The light of a frame, from a 64×64 reduction of it."""
-    small = cv2.resize(frame.pixels, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    little = cv2.resize(frame.pixels, (64, 64), interpolation=cv2.INTER_AREA)
+    small = little.astype(np.float32) / 255
     linear = (small**2.2) @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-    return Light(colors.illuminant(frame.pixels), float(np.percentile(linear, 95)), float(linear.mean()))
+    return Light(colors.illuminant(little), float(np.percentile(linear, 95)), float(linear.mean()))
 
 
 def fill(sheet: Sheet, frame: Frame, person: Person, light: Light) -> None:
@@ -68,7 +73,7 @@ def fill_place(sheet: Sheet, ground: np.ndarray, around: np.ndarray) -> None:
             sheet.set(f"place.color.{term}", float(0.02 + 0.8 * p / (p + 0.3)))
         green = _green(around)
         sheet.set("place.trees", 0.03 + 0.3 * soft(green, 0.3, 0.07))
-    if len(ground) >= 30:
+    if len(ground) >= 16:
         values = colors.lab(ground)
         sheet.set("place.grass", 0.02 + 0.65 * soft(_green(ground), 0.4, 0.08))
         white = float(((values[:, 0] > 82) & (np.hypot(values[:, 1], values[:, 2]) < 8)).mean())
@@ -90,9 +95,9 @@ def _surroundings(frame: Frame, person: Person) -> tuple[np.ndarray, np.ndarray]
         frame.width, frame.height
     )
     cut = frame.crop(area)
-    small = cv2.resize(cut, (48, 48), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    xs = area.x0 + (np.arange(48) + 0.5) / 48 * max(area.width, 1)
-    ys = area.y0 + (np.arange(48) + 0.5) / 48 * max(area.height, 1)
+    small = cv2.resize(cut, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    xs = area.x0 + (np.arange(SIDE) + 0.5) / SIDE * max(area.width, 1)
+    ys = area.y0 + (np.arange(SIDE) + 0.5) / SIDE * max(area.height, 1)
     beside = (xs < box.x0) | (xs > box.x1)
     outside = beside[None] | (ys < box.y0)[:, None] | (ys > box.y1)[:, None]
     low = (ys > box.y1 - 0.2 * h)[:, None] & outside
