@@ -23,7 +23,7 @@ from oddwatch.bench.subjects import (
     packaged_looker,
 )
 from oddwatch.core import Facts, InputError, Progress
-from oddwatch.datasets.formats import FOOTAGE_READERS, detect_format
+from oddwatch.datasets.formats import FOOTAGE_READERS, READERS, detect_format
 from oddwatch.datasets.records import Record, pixels, read_records
 from oddwatch.metrics.retrieval import (
     Ranks,
@@ -79,7 +79,7 @@ def run_search_bench(
     chosen = tuple(stages or DEFAULT_STAGES)
     if chosen not in (("coarse",), DEFAULT_STAGES):
         raise InputError("stages", f"cannot measure {list(chosen)}", "coarse, or coarse and facts")
-    if isinstance(data, (str, Path)) and Path(data).is_dir() and detect_format(data) in FOOTAGE_READERS:
+    if isinstance(data, (str, Path)) and Path(data).is_dir() and _is_footage(data):
         models = Models(device=device, threads=threads)
         with tempfile.TemporaryDirectory() as folder:
             gallery_path = Path(folder) / "gallery"
@@ -87,6 +87,8 @@ def run_search_bench(
                 data, packaged_index(models, gallery_path, progress), seed=seed, progress=progress
             )
     records = list(data) if not isinstance(data, (str, Path)) else read_records(data)
+    # a scene's poster stands for its video; people are searched here
+    records = [r for r in records if r.kind != "scene"]
     asked = [(t, r.image_id) for r in records for t in dict.fromkeys(r.captions) if t.strip()]
     if not asked:
         raise InputError(str(data) if isinstance(data, (str, Path)) else "data", "no record has a caption")
@@ -122,6 +124,11 @@ def run_search_bench(
     rows += nobody.twin_rows(gallery, asked, [a.facts if a else None for a in answers], seed)
     rows += slots.slot_rows(gallery, asked, answers, language, seed)
     return rows
+
+
+def _is_footage(data: str | Path) -> bool:
+    name = detect_format(data)
+    return name in FOOTAGE_READERS and name not in READERS
 
 
 def _evidence() -> Callable[[Facts], np.ndarray]:

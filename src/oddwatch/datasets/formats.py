@@ -8,7 +8,7 @@ from pathlib import Path
 from oddwatch.core import InputError
 from oddwatch.datasets.cuhk import read_cuhk_sample
 from oddwatch.datasets.flickr import read_flickr
-from oddwatch.datasets.records import Footage, Record, read_folder, read_pab
+from oddwatch.datasets.records import Footage, Record, read_folder, read_pab, read_scenes
 from oddwatch.datasets.ucf import read_ucf
 from oddwatch.datasets.upcam import read_upcam
 
@@ -23,6 +23,7 @@ READERS: Mapping[str, Callable[[Path], list[Record]]] = {
 FOOTAGE_READERS: Mapping[str, Callable[[Path], list[Footage]]] = {
     "upcam": read_upcam,
     "ucf_crime": read_ucf,
+    "records": read_scenes,
 }
 """Format → reader of videos with described events."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from oddwatch.core import Box, Frame, InputError, Jsonable, LimitError, Span
 from oddwatch.datasets import store as _store
 
-MAX_LINE = 1_000_000
+MAX_LINE = 64_000_000
 MAX_RECORDS = 5_000_000
 _SUBFOLDERS = ("", "media", "images", "crops", "stills", "train", "test")
 
@@ -31,7 +31,8 @@ class Record(Jsonable):
     ``image`` is a path inside ``store`` (a folder or zip); records with one ``image_id`` answer the same
     queries. ``box`` is the person meant, in pixels. ``facts`` are annotations as written. ``abnormal`` and
     ``time`` (seconds in ``source``) are None where unknown; ``person`` is shared by pictures of one person in
-    different doings. ``hard_image`` / ``hard_caption`` are a benchmark's own hard negatives.
+    different doings. ``hard_image`` / ``hard_caption`` are a benchmark's own hard negatives;
+    ``kind`` is what the generator wrote: scene (a video's poster), person or twin.
     """
 
     image: str
@@ -48,6 +49,7 @@ class Record(Jsonable):
     action: str | None = None
     hard_image: str | None = None
     hard_caption: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def json_lines(path: str | Path) -> Iterator[dict[str, Any]]:
 
     Raises:
         InputError: a line that is not a JSON object, named by file and number.
-        LimitError: a line of more than a million characters or more than five million lines.
+        LimitError: a line of more than 64 million characters or more than five million lines.
     """
     text = _store.read_text(path)
     if text.lstrip().startswith("["):
@@ -149,9 +151,12 @@ def parse_record(row: Mapping[str, Any], where: str, store: str) -> Record:
         store=store,
         scene=row.get("scene") if isinstance(row.get("scene"), str) else None,
         action=action if isinstance(action, str) else None,
-        # PAB writes this one path without its leading folder
-        hard_image=_store.safe_name(f"train/{hard}") if isinstance(hard, str) else None,
+        # PAB's train files write this one path without its leading folder
+        hard_image=_store.safe_name(("train/" if image.startswith("train/") else "") + hard)
+        if isinstance(hard, str)
+        else None,
         hard_caption=row.get("hard_c") if isinstance(row.get("hard_c"), str) else None,
+        kind=row.get("kind") if isinstance(row.get("kind"), str) else None,
     )
 
 
@@ -225,6 +230,24 @@ def read_records(path: str | Path) -> list[Record]:
 def read_folder(folder: str | Path) -> list[Record]:
     """A folder with ``records.jsonl`` and its pictures: street_people, the scene generator, or your own."""
     return read_jsonl(Path(folder) / "records.jsonl")
+
+
+def read_scenes(folder: str | Path) -> list[Footage]:
+    """The videos of the scene generator's ``records.jsonl`` with their events."""
+    folder, found = Path(folder), []
+    for number, row in enumerate(json_lines(folder / "records.jsonl"), 1):
+        if row.get("kind") != "scene":
+            continue
+        try:
+            spans = [(Span(*map(float, e["span"])), str(e["caption"])) for e in row["events"]]
+            video, duration = folder / _store.safe_name(row["video"]), float(row["duration"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{folder}/records.jsonl: record {number}", f"is not a scene: {error}"
+            ) from error
+        events = tuple(Event(span, text, True) for span, text in spans)
+        found.append(Footage(str(video), duration, events, tuple(span for span, _ in spans)))
+    return found
 
 
 def read_pab(folder: str | Path, split: str = "test", shards: Sequence[int] | None = None) -> list[Record]:

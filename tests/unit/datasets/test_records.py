@@ -250,7 +250,7 @@ def test_ucf_sentences_and_ranges() -> None:
     assert clips["Fighting023_x264"].abnormal[0].start == pytest.approx(10.0)
     assert clips["Normal_Videos_015_x264"].abnormal == ()
     with pytest.raises(InputError, match="described events"):
-        read_footage(_data("street_people"))
+        read_footage(_data("pennfudan_sample"))
 
 
 def test_pennfudan_masks_lie_in_their_boxes() -> None:
