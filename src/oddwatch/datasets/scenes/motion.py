@@ -149,8 +149,9 @@ def lying(s: Style, how: str = "supine") -> Array:
                     l_hip=6 + 24 * max(s[3], 0), l_knee=12 + 50 * max(s[3], 0), r_hip=4, r_knee=9, spreads=11,
                     look=30 * s[4], twist=6 * s[5])  # fmt: skip
     if how == "prone":
-        return pose(pitch=90, l_arm=60 + 60 * s[0], r_arm=40 + 60 * s[1], outs=36, l_elbow=64, r_elbow=50, l_hip=10,
-                    l_knee=26 + 24 * s[2], r_knee=9, l_spread=18, r_spread=10, look=52 * np.sign(s[3] + 0.01))  # fmt: skip
+        return pose(pitch=90, arms=4, l_out=88 + 50 * s[0], r_out=70 + 50 * s[1], ins=-90, l_elbow=70, r_elbow=56, l_hip=4,
+                    l_knee=16 + 14 * s[2], r_knee=9, l_spread=18, r_spread=10, look=52 * np.sign(s[3] + 0.01),
+                    ankles=-40)  # fmt: skip
     side = float(np.sign(s[7] + 0.01))
     return pose(roll=90 * side, pitch=0, spine=22, l_hip=44 + 20 * s[0], r_hip=28 + 20 * s[1], l_knee=58, r_knee=44,
                 arms=56 + 18 * s[2], elbows=66, nod=14)  # fmt: skip
