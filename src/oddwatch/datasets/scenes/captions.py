@@ -22,11 +22,23 @@ def _article(phrase: str) -> str:
 class Teller:
     """Words for one person's facts. ``family`` chooses templates and words; the generator varies them."""
 
-    def __init__(self, rng: np.random.Generator, family: Family, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, rng: np.random.Generator, family: Family, facts: dict[str, Any], rarity: float = 1.0
+    ) -> None:
         if family not in ("A", "B"):
             raise InputError("caption_family", f"expected 'A' or 'B', got {family!r}")
         self.rng, self.family, self.facts = rng, family, facts
-        self.noun = self.pick(w.WHO[family][facts["person"]])
+        self.rarity = rarity
+        self.noun = self.pick(self.say(w.WHO, facts["person"]))
+
+    def say(
+        self, table: dict[str, dict[str, tuple[str, ...]]], key: str, default: tuple[str, ...] | None = None
+    ) -> tuple[str, ...]:
+        """The phrases for ``key``: family B's own in a share ``rarity`` of cases, else the everyday ones."""
+        plain = table["A"].get(key, default or (key,))
+        if self.family == "A" or self.rng.random() >= self.rarity:
+            return plain
+        return table["B"].get(key, plain)
 
     def pick(self, options: tuple[str, ...]) -> str:
         """One of some phrases."""
@@ -34,11 +46,11 @@ class Teller:
 
     def color(self, shade: str) -> str:
         """A colour word for a shade."""
-        return self.pick(w.COLORS[self.family].get(shade, (shade,)))
+        return self.pick(self.say(w.COLORS, shade))
 
     def garment(self, item: dict[str, Any], full: bool = False) -> str:
         """A garment with its colour, without an article; ``full`` adds pattern and sleeves."""
-        kind = self.pick(w.GARMENTS[self.family].get(item["type"], (item["type"],)))
+        kind = self.pick(self.say(w.GARMENTS, item["type"]))
         color = self.color(item["shade"])
         pattern = item.get("pattern", "plain")
         if pattern in ("striped", "checked") and (full or self.rng.random() < 0.7):
@@ -61,11 +73,11 @@ class Teller:
 
     def doing(self) -> str:
         """What the person does, as an -ing phrase."""
-        return self.pick(w.DOINGS[self.family].get(self.facts["doing"], (self.facts["posture"],)))
+        return self.pick(self.say(w.DOINGS, self.facts["doing"], (self.facts["posture"],)))
 
     def place(self) -> str:
         """Where, with a preposition."""
-        return self.pick(w.PLACES[self.family].get(self.facts["place"], (f"at the {self.facts['place']}",)))
+        return self.pick(self.say(w.PLACES, self.facts["place"], (f"at the {self.facts['place']}",)))
 
     def carried(self) -> str | None:
         """The first thing carried that the doing does not name already."""
@@ -73,7 +85,7 @@ class Teller:
         items = [c for c in self.facts["carrying"] if c != told]
         if not items:
             return None
-        text = self.pick(w.CARRIED[self.family][items[0]])
+        text = self.pick(self.say(w.CARRIED, items[0]))
         bag, item = self.facts.get("bag") or {}, self.facts.get("item") or {}
         return _fix(
             text.format(
@@ -87,7 +99,7 @@ class Teller:
         if not items:
             return None
         head = self.facts.get("headwear") or {}
-        text = self.pick(w.WORN[self.family][items[int(self.rng.integers(len(items)))]])
+        text = self.pick(self.say(w.WORN, items[int(self.rng.integers(len(items)))]))
         return _fix(text.format(h=self.color(head["shade"]) if head else ""))
 
     def hair(self) -> str | None:
@@ -109,7 +121,8 @@ class Teller:
     def mood(self) -> str:
         """Light or weather."""
         key = self.facts["weather"] if self.facts["weather"] != "dry" else self.facts["light"]
-        return w.LIGHT[self.family][key]
+        rare = self.family == "B" and self.rng.random() < self.rarity
+        return w.LIGHT["B" if rare else "A"][key]
 
     # -- sentences ----------------------------------------------------------------------------------------------
 
@@ -216,16 +229,21 @@ def _clean(text: str, sentence: bool = False) -> str:
 
 
 def person_captions(
-    facts: dict[str, Any], rng: np.random.Generator, family: Family = "A", count: int = 1
+    facts: dict[str, Any],
+    rng: np.random.Generator,
+    family: Family = "A",
+    count: int = 1,
+    rarity: float = 1.0,
 ) -> dict[str, list[str]]:
     """``count`` short (5–12 words) and long (18–40) captions of a person's facts, and ``plain`` ones of both
-    lengths without action words.
+    lengths without action words. Family B takes its own rare word in a share ``rarity`` of cases; its templates are
+    always its own.
 
     Raises InputError for an unknown family.
     """
     out: dict[str, list[str]] = {"short": [], "long": [], "plain": []}
     for _ in range(count):
-        teller = Teller(rng, family, facts)
+        teller = Teller(rng, family, facts, rarity)
         out["short"].append(teller.short())
         out["long"].append(teller.long())
         out["plain"] += [teller.short(False), teller.long(False)]
