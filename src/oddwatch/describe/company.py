@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from oddwatch.core import Frame, Motion, Person
+from oddwatch.core import Person
 from oddwatch.describe.body import posture, soft, torso_length
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def near(person: Person, others: Sequence[Person], within: float = 1.0) -> list[
     return found
 
 
-def fill(
-    sheet: Sheet, frame: Frame, person: Person, others: Sequence[Person], motion: Motion | None = None
-) -> None:
+def fill(sheet: Sheet, person: Person, others: Sequence[Person]) -> None:
     """Company and pairwise actions into ``sheet``. No others given means that nobody was seen."""
     close = near(person, others, 0.8)
     n = min(len(close), 3)

@@ -7,10 +7,11 @@ be seen in a picture are left unknown, never guessed as 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
-from oddwatch.core import Box, Facts, Frame, InputError, Motion, Person
+from oddwatch.core import Box, Facts, Frame, ImageEncoder, InputError, ModelError, Motion, Person
 from oddwatch.describe import body, clothes, company, scene
 from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID, group_of
 from oddwatch.describe.priors import PRIOR
@@ -47,18 +48,31 @@ class Sheet:
         return Facts(SCHEMA_ID, self.p, self.known, self.boxes)
 
 
+class Heads(Protocol):
+    """Learned heads: what reads a person's picture tokens and corrects hand-built facts."""
+
+    def refine(self, frame: Frame, person: Person, facts: Facts) -> Facts: ...
+
+
 class Describer:
     """Describes people and moments.
 
-    ``patch_encoder`` and ``heads`` plug in learned heads over picture tokens; without them every fact is read
-    from pixels, keypoints and motion by hand-built rules.
+    Every fact is read from pixels, keypoints and motion by hand-built rules; ``heads`` then refine them, with the
+    encoder they hold. ``patch_encoder`` and ``threads`` are kept for heads given by name. Raises ModelError for
+    heads given by name that are not packaged.
     """
 
     def __init__(
-        self, patch_encoder: object | None = None, heads: str | None = None, threads: int | None = None
+        self,
+        patch_encoder: ImageEncoder | None = None,
+        heads: Heads | str | None = None,
+        threads: int | None = None,
     ) -> None:
+        if isinstance(heads, str):
+            raise ModelError(
+                f"describer heads {heads!r}: none are packaged; use heads=None or an object with refine()"
+            )
         self.patch_encoder, self.heads, self.threads = patch_encoder, heads, threads
-
         self._last: tuple[Frame, scene.Light] | None = None
 
     def _light_of(self, frame: Frame) -> scene.Light:
@@ -80,11 +94,12 @@ class Describer:
         toward = body.facing(place.points)
         clothes.fill(sheet, place, painter, light, float(toward[1]) if toward is not None else 0.0)
         _fill_body(sheet, person, motion)
-        company.fill(sheet, frame, person, others)
+        company.fill(sheet, person, others)
         scene.fill(sheet, frame, person, light)
         if motion is not None:
             _fill_motion(sheet, motion)
-        return sheet.facts()
+        facts = sheet.facts()
+        return facts if self.heads is None else self.heads.refine(frame, person, facts)
 
     def describe_track(
         self, views: Sequence[tuple[Frame, Person, Sequence[Person]]], motion: Motion | None = None

@@ -165,8 +165,6 @@ class Painter:
         half = 0.16 * self.canvas.torso
         axis = (a + b - c - d) / max(float(np.hypot(*(a + b - c - d))), 1e-3)
         across = np.array([-axis[1], axis[0]])
-        sign = 1.0 if float((a - b) @ across) >= 0 else -1.0
-        a, d = a + sign * across * 0, d + sign * across * 0
         if abs(float((a - b) @ across)) < 2 * half:
             top, low = (a + b) / 2, (c + d) / 2
             a, b, c, d = top + across * half, top - across * half, low - across * half, low + across * half

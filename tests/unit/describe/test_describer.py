@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oddwatch.core import Box, Facts, Frame, InputError, Motion, Person, Pose
+from oddwatch.core import Box, Facts, Frame, InputError, ModelError, Motion, Person, Pose
 from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID
 from oddwatch.describe.describer import PRIOR, Describer, evidence
 
@@ -187,3 +187,26 @@ def test_a_moment_takes_the_surest_person_and_counts(describer):
     empty = describer.describe_moment(frame, [])
     assert p(empty, "count.none") > 0.5
     assert not empty.known[INDEX["upper.color.red"]]
+
+
+def test_heads_refine_the_facts_and_unknown_names_are_refused():
+    class Certain:
+        def refine(self, frame: Frame, person: Person, facts: Facts) -> Facts:
+            return Facts(facts.schema, np.ones_like(facts.p), np.ones_like(facts.known))
+
+    assert Describer(heads=Certain()).describe(*drawn()).p.min() == 1
+    with pytest.raises(ModelError, match="packaged"):
+        Describer(heads="packaged")
+
+
+def test_hands_on_each_other_are_more_of_a_fight_than_standing_apart(describer):
+    frame, person = drawn()
+    hit, other = JOINTS.copy(), JOINTS.copy()
+    hit[7], hit[9] = (150, 70), (176, 56)
+    other[:, 0] += 80
+    scored = np.full((17, 1), 0.8, np.float32)
+    puncher = Person(person.box, 0.9, Pose(np.concatenate([hit, scored], 1)))
+    victim = Person(person.box.shifted(80, 0), 0.9, Pose(np.concatenate([other, scored], 1)))
+    fight, calm = (describer.describe(frame, a, others=[victim]) for a in (puncher, person))
+    assert p(fight, "action.fight") > 2 * p(calm, "action.fight")
+    assert p(describer.describe(frame, person), "action.fight") < 0.03
