@@ -2,7 +2,9 @@
 
     python benchmarks/describer_dev.py [--scale 0.5] [--dark 0.35] [--persons odd|even|all] [--errors]
 
-Odd persons were used to choose constants; report the even ones. Colours: ``top-1`` is right when the most probable
+The colour constants were fitted on odd persons. Even persons are not a clean held-out half: their numbers and
+some of their errors were seen while regions, fit weights and exposure limits were chosen, so both are development
+figures. A result on `cuhk_pedes_sample` is therefore not an evaluation of the describer. Colours: ``top-1`` is right when the most probable
 term is one an annotator lists, ``main`` when it is the first listed; ``auc`` ranks all (garment, term) pairs.
 """
 
