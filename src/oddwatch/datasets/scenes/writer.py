@@ -63,7 +63,7 @@ def write_video(path: Path, frames: Iterable[Pixels], codec: Codec = "vp9", fps:
 
     name, _, options = _CODECS[codec]
     count = 0
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:  # no random ids, no version
         stream: Any = container.add_stream(name, rate=fps)
         stream.width, stream.height, stream.pix_fmt, stream.options = WIDTH, HEIGHT, "yuv420p", options
         stream.codec_context.thread_count = 1  # the same bytes whatever the machine
