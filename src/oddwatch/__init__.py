@@ -30,7 +30,7 @@ _NAMES = {
     "UNKNOWN": "oddwatch.core",
 }
 
-__all__ = ["__version__", *_NAMES]  # noqa: PLE0604
+__all__ = ["__version__", *_NAMES]
 
 if TYPE_CHECKING:
     from oddwatch.api import Gallery as Gallery
