@@ -12,6 +12,10 @@ import numpy as np
 BLOCK = 4_096
 ROWS = 1_024
 TASK = 65_536
+ROW_TASK = 8_192
+CELLS = 196_608
+"""Numbers decoded at a time by a scan over columns: what a core's cache holds."""
+GROUP = 256
 THREADS = max(1, min(4, os.cpu_count() or 1))
 
 
@@ -20,17 +24,13 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="oddwatch-scan")
 
 
-def _blocks(n: int, size: int, work: Callable[[int, int], None]) -> None:
-    def task(begin: int) -> None:
-        end = min(begin + TASK, n)
-        for lo in range(begin, end, size):
-            work(lo, min(lo + size, end))
-
-    if n <= TASK or THREADS == 1:
-        for begin in range(0, n, TASK):
-            task(begin)
+def _tasks(n: int, size: int, work: Callable[[int, int], None]) -> None:
+    """``work(begin, end)`` over 0 … ``n`` in parts of ``size``, on all threads where there are several parts."""
+    if n <= size or THREADS == 1:
+        for begin in range(0, n, size):
+            work(begin, min(begin + size, n))
         return
-    for _ in _pool().map(task, range(0, n, TASK)):
+    for _ in _pool().map(lambda begin: work(begin, min(begin + size, n)), range(0, n, size)):
         pass
 
 
@@ -49,34 +49,38 @@ def column_scores(
     out = np.zeros(n, np.float32)
     if used.size == 0:
         return out
+    block = int(np.clip(CELLS // used.size, BLOCK, 4 * BLOCK))
 
-    def work(lo: int, hi: int) -> None:
-        if rows is None:
-            at: slice | np.ndarray = slice(lo, hi)
-            part = codes[used, lo:hi]
-        else:
-            at = rows[lo:hi]
-            part = codes[used[:, None], at]
-        # einsum, not BLAS: BLAS would start threads of its own inside each of ours.
-        np.einsum("i,ij->j", w, part.astype(np.float32), out=out[lo:hi])
-        out[lo:hi] *= scale[at]
+    def work(begin: int, end: int) -> None:
+        decoded = np.empty((used.size, min(block, end - begin)), np.float32)
+        for lo in range(begin, end, block):
+            hi = min(lo + block, end)
+            at: slice | np.ndarray = slice(lo, hi) if rows is None else rows[lo:hi]
+            part = decoded[:, : hi - lo]
+            for i, atom in enumerate(used):
+                part[i] = codes[atom, at]
+            # einsum, not BLAS: BLAS would start threads of its own inside each of ours.
+            np.einsum("i,ij->j", w, part, out=out[lo:hi])
+            out[lo:hi] *= scale[at]
 
-    _blocks(n, BLOCK, work)
+    _tasks(n, TASK, work)
     return out
 
 
 def row_scores(matrix: np.ndarray, vector: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
     """Inner products of (N, D) float32 rows with a (D,) vector: (N,) float32, or (M,) of ``rows``."""
     v = np.ascontiguousarray(vector, dtype=np.float32)
-    if rows is None:
-        result: np.ndarray = matrix @ v
-        return result
-    out = np.empty(len(rows), np.float32)
+    out = np.empty(len(matrix) if rows is None else len(rows), np.float32)
 
-    def work(lo: int, hi: int) -> None:
-        np.einsum("ij,j->i", matrix[rows[lo:hi]], v, out=out[lo:hi])
+    def work(begin: int, end: int) -> None:
+        if rows is None:
+            np.einsum("ij,j->i", matrix[begin:end], v, out=out[begin:end])
+            return
+        for lo in range(begin, end, ROWS):
+            hi = min(lo + ROWS, end)
+            np.einsum("ij,j->i", matrix[rows[lo:hi]], v, out=out[lo:hi])
 
-    _blocks(len(rows), ROWS, work)
+    _tasks(len(out), ROW_TASK, work)
     return out
 
 
@@ -101,17 +105,45 @@ def exact_rows(matrix: np.ndarray, vector: np.ndarray, rows: np.ndarray) -> np.n
     return out.astype(np.float32)
 
 
-def near(scores: np.ndarray, k: int) -> np.ndarray:
-    """Positions of all rows that rounding alone could bring among the ``k`` best."""
+def near(scores: np.ndarray, k: int, error: float) -> np.ndarray:
+    """Positions, ascending, of all rows that may be among the ``k`` best when every score is right to ``error``:
+    a true score among them is no lower than ``error`` below the k-th score seen, so seen within twice that."""
     k = min(k, len(scores))
     if k <= 0:
         return np.empty(0, np.int64)
     if k == len(scores):
         return np.arange(k)
-    best = np.partition(scores, len(scores) - k)[len(scores) - k :]
-    least = best[0]
-    slack = np.float32(1e-5) * max(abs(best.max()), abs(least))
-    return np.flatnonzero(scores >= least - slack)
+    maxima = _maxima(scores, k)
+    if maxima is None:
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        return np.flatnonzero(scores >= least - np.float32(2 * error))
+    # The k highest maxima belong to k different rows, so none of the k best lies below the least of them.
+    bound = np.partition(maxima, len(maxima) - k)[len(maxima) - k]
+    groups = np.flatnonzero(maxima >= bound - np.float32(2 * error))
+    some = (groups[:, None] * GROUP + np.arange(GROUP)).ravel()
+    some = some[: np.searchsorted(some, len(scores))]
+    values = scores[some]
+    least = np.partition(values, len(values) - k)[len(values) - k]
+    result: np.ndarray = some[values >= least - np.float32(2 * error)]
+    return result
+
+
+def rounding(terms: int, size: float) -> float:
+    """How far a float32 sum of ``terms`` products can be from the true one, in any order of summing, where their
+    absolute values sum to at most ``size`` (Higham, Accuracy and Stability of Numerical Algorithms, §3.1); a
+    little more, for the scale multiplied in after and the decoding before."""
+    return (terms + 4) * 2.0**-24 * 1.01 * size
+
+
+def _maxima(scores: np.ndarray, k: int) -> np.ndarray | None:
+    """The highest score of every ``GROUP`` rows; None where there are too few groups to help."""
+    whole = len(scores) // GROUP
+    if whole < 4 * k:
+        return None
+    maxima = scores[: whole * GROUP].reshape(whole, GROUP).max(axis=1)
+    if whole * GROUP < len(scores):
+        maxima = np.append(maxima, scores[whole * GROUP :].max())
+    return maxima
 
 
 def top(scores: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:

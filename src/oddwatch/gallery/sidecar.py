@@ -69,7 +69,11 @@ def _load(folder: Path, spaces: Mapping[str, Space]) -> Snapshot:
         scale = array(f"{part}.scale", (n,), "f") if sparse else None
         index = folder / f"{part}.faiss"
         base.matrices[name] = Matrix(
-            values, array(f"{part}.present", (n,), "b"), scale, index if index.exists() else None
+            values,
+            array(f"{part}.present", (n,), "b"),
+            scale,
+            index if index.exists() else None,
+            float(about["reach"][name]),
         )
     return Snapshot(
         changes=-1,
@@ -78,6 +82,17 @@ def _load(folder: Path, spaces: Mapping[str, Space]) -> Snapshot:
         cameras=Names.of(about["cameras"]),
         labels=Names.of(about["labels"]),
     )
+
+
+def held(db: sqlite3.Connection, folder: Path) -> tuple[int, bool]:
+    """How many rows the sidecar holds, 0 without a usable one, and whether it has a FAISS index."""
+    token = read_meta(db, "sidecar")
+    place = folder / FOLDER / Path(token).name
+    try:
+        rows = int(json.loads((place / "about.json").read_text())["rows"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, False
+    return rows, any(place.glob("*.faiss"))
 
 
 def build(
@@ -103,16 +118,18 @@ def build(
     aside.mkdir(parents=True)
     try:
         _write_arrays(segment, aside)
+        reach = {}
         for i, space in enumerate(s for s in spaces.values() if s.dim):
             if progress:
                 progress("writing the search files", i, len(spaces))
-            _write_space(db, space, segment, aside, with_ann)
+            reach[space.name] = _write_space(db, space, segment, aside, with_ann)
         about = {
             "rows": len(segment),
             "deletions": int(read_meta(db, "deletions")),
             "cameras": cameras.names,
             "labels": labels.names,
             "spaces": {s.name: s.dim for s in spaces.values() if s.dim},
+            "reach": reach,
         }
         (aside / "about.json").write_text(json.dumps(about))
         for file in aside.iterdir():
@@ -134,7 +151,7 @@ def _write_arrays(segment: Segment, folder: Path) -> None:
 
 def _write_space(
     db: sqlite3.Connection, space: Space, segment: Segment, folder: Path, with_ann: bool
-) -> None:
+) -> float:
     part = folder / f"space{space.n}"
 
     def make(shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -148,6 +165,7 @@ def _write_space(
         ann.build(matrix.values, np.flatnonzero(matrix.present), Path(f"{part}.faiss"))
     if isinstance(matrix.values, np.memmap):
         matrix.values.flush()
+    return matrix.reach
 
 
 def _new_array(file: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:

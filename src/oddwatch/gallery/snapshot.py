@@ -17,7 +17,7 @@ import numpy as np
 from oddwatch.gallery import ann
 from oddwatch.gallery.codec import COLUMN_SPACES, KINDS, unpack_codes, unpack_vectors
 from oddwatch.gallery.filters import Columns, Filter, Names
-from oddwatch.gallery.scan import column_scores, exact_columns, exact_rows, near, row_scores, top
+from oddwatch.gallery.scan import column_scores, exact_columns, exact_rows, near, rounding, row_scores, top
 
 CHUNK = 8_192
 EXACT_ROWS = 50_000
@@ -40,13 +40,21 @@ class Matrix:
     """The vectors of one space in one segment.
 
     ``values`` (A, N) int8 with ``scale`` (N,) for a column space, else (N, D) float32; ``present`` (N,)
-    bool says which rows have a vector there; ``index`` is a FAISS file over them.
+    bool says which rows have a vector there; ``index`` is a FAISS file over them. ``reach`` is the largest
+    scale, or the length of the longest row.
     """
 
     values: np.ndarray
     present: np.ndarray
     scale: np.ndarray | None = None
     index: Path | None = None
+    reach: float = 0.0
+
+    def error(self, vector: np.ndarray) -> float:
+        """How far a score of :meth:`scores` can be from that of :meth:`exact`."""
+        if self.scale is not None:
+            return rounding(int(np.count_nonzero(vector)), float(np.abs(vector).sum()) * 127 * self.reach)
+        return rounding(len(vector), float(np.linalg.norm(vector)) * self.reach)
 
     def scores(self, vector: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Inner products with all rows, or with ``rows``."""
@@ -115,9 +123,9 @@ def join(parts: list[Segment]) -> Segment:
 def _join_matrices(parts: list[Matrix]) -> Matrix:
     present = np.concatenate([p.present for p in parts])
     scales = [p.scale for p in parts if p.scale is not None]
-    if scales:
-        return Matrix(np.concatenate([p.values for p in parts], axis=1), present, np.concatenate(scales))
-    return Matrix(np.concatenate([p.values for p in parts]), present)
+    values = np.concatenate([p.values for p in parts], axis=1 if scales else 0)
+    scale = np.concatenate(scales) if scales else None
+    return Matrix(values, present, scale, reach=max(p.reach for p in parts))
 
 
 Maker = Callable[[tuple[int, ...], type], np.ndarray]
@@ -129,7 +137,7 @@ def read_matrix(db: sqlite3.Connection, space: Space, rows: np.ndarray, make: Ma
     present = np.zeros(n, bool)
     columns = space.name in COLUMN_SPACES
     values = make((dim, n), np.int8) if columns else make((n, dim), np.float32)
-    scale = np.zeros(n, np.float32) if columns else None
+    scale, reach = np.zeros(n, np.float32) if columns else None, 0.0
     if not n or not dim:
         return Matrix(values, present, scale)
     cursor = db.execute(
@@ -145,9 +153,11 @@ def read_matrix(db: sqlite3.Connection, space: Space, rows: np.ndarray, make: Ma
         if scale is not None:
             scale[at], codes = unpack_codes(blobs, dim)
             values[:, at] = codes.T
+            reach = max(reach, float(scale[at].max(initial=0.0)))
         elif len(at):
-            values[at] = unpack_vectors(space.name, blobs, dim)
-    return Matrix(values, present, scale)
+            values[at] = part = unpack_vectors(space.name, blobs, dim)
+            reach = max(reach, float(np.sqrt(np.einsum("ij,ij->i", part, part).max())))
+    return Matrix(values, present, scale, reach=reach)
 
 
 @dataclass(slots=True)
@@ -223,14 +233,16 @@ def best(
     if count == 0:
         return segment.ids[:0], np.empty(0, np.float32)
     rows = None if mask is None else np.flatnonzero(mask)
+    candidates: np.ndarray | None = None
     if matrix.index is not None and count > EXACT_ROWS and k <= ANN_LIMIT:
-        proposed = ann.propose(matrix.index, n, vector, k, mask)
-        rows = rows if proposed is None else proposed
-    if rows is None or len(rows) * 4 < n:
-        scores = matrix.scores(vector, rows)
-    else:
-        scores = matrix.scores(vector)[rows]
-    candidates = near(scores, k) if rows is None else rows[near(scores, k)]
+        candidates = ann.propose(matrix.index, n, vector, k, mask)
+    if candidates is None:
+        if rows is None or len(rows) * 4 < n:
+            scores = matrix.scores(vector, rows)
+        else:
+            scores = matrix.scores(vector)[rows]
+        candidates = near(scores, k, matrix.error(vector))
+        candidates = candidates if rows is None else rows[candidates]
     final = matrix.exact(vector, candidates)
     at = top(final, segment.ids[candidates], k)
     return segment.ids[candidates[at]], final[at]

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 BATCH = 5_000
 SIDECAR_ROWS = 20_000
 """A gallery with more entries gets search files at its first search."""
+STALE_SHARE = 0.05
+"""Entries that the search files may lack before they are worth writing again."""
 PAGE = 500
 
 
@@ -199,13 +201,16 @@ class Gallery:
             self._forget()
             return count
 
-    def optimize(self, progress: Progress | None = None, *, ann: bool = True) -> bool:
+    def optimize(
+        self, progress: Progress | None = None, *, ann: bool = True, if_needed: bool = False
+    ) -> bool:
         """Write the files that make opening and searching fast, and above 300,000 vectors a FAISS index.
 
-        Call it after indexing. Searches are right without: a big gallery then loads slower, and is scanned whole.
+        Call it after indexing; ``if_needed`` does nothing where the gallery is small or the files are nearly as new
+        as its entries. Searches are right without: a big gallery then loads slower, and is scanned whole.
         Returns whether files were written; a disk too full for them is logged, not raised, for nothing is lost.
         """
-        if self.readonly:
+        if self.readonly or (if_needed and not self._is_worth_optimizing(ann)):
             return False
         with self._reading():
             removals = schema.read_meta(self._db, "removals", "0")
@@ -220,6 +225,14 @@ class Gallery:
         self._sweep()
         self._snapshot = Snapshot()
         return adopted
+
+    def _is_worth_optimizing(self, ann: bool) -> bool:
+        count = len(self)
+        if count <= SIDECAR_ROWS:
+            return False
+        with self._reading():
+            rows, has_index = sidecar.held(self._db, self.path)
+        return count - rows > STALE_SHARE * count or (ann and count > sidecar.ANN_ROWS and not has_index)
 
     def _sweep(self, everything: bool = False) -> None:
         # After the commit that named the files to keep, never before; and under the lock under which others name theirs.

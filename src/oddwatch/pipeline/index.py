@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oddwatch.core import Frame, InputError, Jsonable, MediaError, Progress
+from oddwatch.core import Frame, InputError, Jsonable, LimitError, MediaError, Person, Progress
 from oddwatch.gallery.sources import SourceInfo, SourceState
 from oddwatch.media.moments import MomentBuilder
 from oddwatch.media.names import printable
@@ -24,6 +25,7 @@ from oddwatch.media.pictures import read_picture
 from oddwatch.media.sources import Skipped, Source, content_hash, find
 from oddwatch.media.tracking import Tracker
 from oddwatch.media.video import Sampling, Video
+from oddwatch.pipeline.ahead import ahead
 from oddwatch.pipeline.entries import EntryMaker
 
 if TYPE_CHECKING:
@@ -62,8 +64,8 @@ class IndexOptions:
 
 @dataclass
 class IndexReport(Jsonable):
-    """What an index run did. ``skipped`` and ``problems`` are (path, reason); ``seconds`` by step, of this run;
-    ``media_seconds`` of video looked at."""
+    """What an index run did. ``skipped`` and ``problems`` are (path, reason); ``seconds`` by step, of this run (steps
+    run side by side, so they sum to more than ``total``); ``media_seconds`` of video looked at."""
 
     sources: int = 0
     unchanged: int = 0
@@ -122,6 +124,9 @@ def index(
         run = _Run(gallery, models, options, report, progress, sum(s.size for s in sources))
         for source in sources:
             run.source(source)
+        if report.people + report.moments:
+            with report.timed("optimize"):
+                gallery.optimize(progress, if_needed=True)
     return report
 
 
@@ -156,9 +161,9 @@ class _Run:
     def source(self, source: Source) -> None:
         try:
             self._source(source)
-        except (MediaError, OSError) as error:
+        except (MediaError, LimitError, OSError) as error:
             # A file that went away or broke while it was read must not end the run.
-            reason = error.problem if isinstance(error, MediaError) else (error.strerror or str(error))
+            reason = (error.strerror or str(error)) if isinstance(error, OSError) else error.problem
             log.warning("skipped %s: %s", source.name, reason)
             self.report.skipped.append((source.name, reason))
         self.done += source.size
@@ -184,23 +189,29 @@ class _Run:
                 self._picture(source, state, maker)
             else:
                 self._video(source, state, maker)
-        except (MediaError, OSError) as error:
+        except (MediaError, LimitError, OSError) as error:
             self.gallery.fail_source(state, str(error))
             raise
         self.report.sources += 1
 
     def _is_copy(self, path: Path, digest: str) -> bool:
         """Whether the same content was indexed from another file that still is there."""
-        for other in self.gallery.sources():
-            if (
-                other.content_hash == digest
-                and other.path != str(path)
-                and other.info.camera == self.options.camera
-            ):
-                if Path(other.path).exists():
-                    return True
-                self.gallery.remove(source=other.path)
+        owners = self._owners.setdefault((digest, self.options.camera), [])
+        for other in [o for o in owners if o != str(path)]:
+            if Path(other).exists():
+                return True
+            self.gallery.remove(source=other)
+            owners.remove(other)
+        owners.append(str(path))
         return False
+
+    @cached_property
+    def _owners(self) -> dict[tuple[str, str | None], list[str]]:
+        """Which sources hold a content, by its hash and the camera; kept up to date while this run goes on."""
+        found: dict[tuple[str, str | None], list[str]] = {}
+        for known in self.gallery.sources():
+            found.setdefault((known.content_hash, known.info.camera), []).append(known.path)
+        return found
 
     def _picture(self, source: Source, state: SourceState, maker: EntryMaker) -> None:
         with self.report.timed("decode"):
@@ -223,13 +234,15 @@ class _Run:
         )
         begun = state.until if saved else 0.0
         boundary = self._after(begun)
-        for frame in self._decoded(video, begun):
-            at = frame.time or 0.0
-            if at >= boundary:
-                self._checkpoint(state, maker, tracker, moments, at)
-                boundary = self._after(at)
-            self._analyse(frame, tracker, moments)
-            self._tell(source, at / max(video.duration, 1e-6))
+        # Decoding, looking for people and all the rest each have a thread; the order of frames is kept.
+        with closing(ahead(self._looked_at(ahead(self._decoded(video, begun))))) as seen:
+            for frame, people in seen:
+                at = frame.time or 0.0
+                if at >= boundary:
+                    self._checkpoint(state, maker, tracker, moments, at)
+                    boundary = self._after(at)
+                self._follow(frame, people, tracker, moments)
+                self._tell(source, at / max(video.duration, 1e-6))
         with self.report.timed("track"):
             self._hand_over(maker, tracker, moments, end=video.duration)
         self.report.media_seconds += max(0.0, video.duration - begun)
@@ -241,7 +254,7 @@ class _Run:
         step = self.options.commit_seconds
         return (int(at / step) + 1) * step
 
-    def _decoded(self, video: Video, start: float) -> Iterator[Frame]:
+    def _decoded(self, video: Video, start: float) -> Generator[Frame, None, None]:
         frames = video.frames(self.options.sampling(), start)
         while True:
             with self.report.timed("decode"):
@@ -250,12 +263,21 @@ class _Run:
                 return
             yield frame
 
-    def _analyse(self, frame: Frame, tracker: Tracker, moments: MomentBuilder) -> None:
-        with self.report.timed("pose"):
-            people = self.models.finder.find(frame)
+    def _looked_at(
+        self, frames: Generator[Frame, None, None]
+    ) -> Generator[tuple[Frame, list[Person]], None, None]:
+        with closing(frames):
+            for frame in frames:
+                with self.report.timed("pose"):
+                    people = self.models.finder.find(frame)
+                yield frame, people
+
+    def _follow(
+        self, frame: Frame, people: Sequence[Person], tracker: Tracker, moments: MomentBuilder
+    ) -> None:
         with self.report.timed("track"):
-            people = tracker.update(frame, people)
-            moments.update(frame, people, tracker.speeds())
+            numbered = tracker.update(frame, people)
+            moments.update(frame, numbered, tracker.speeds())
         self.report.frames += 1
 
     def _checkpoint(

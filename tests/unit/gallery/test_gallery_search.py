@@ -177,7 +177,31 @@ def test_top_is_a_sort(values, k, seed):
     ids = np.array([f"camera-one-{n:04d}".encode() for n in names])
     best = scan.top(scores, ids, k)
     assert best.tolist() == sorted(range(len(values)), key=lambda i: (-scores[i], ids[i]))[:k]
-    assert set(best.tolist()) <= set(scan.near(scores, k).tolist())
+    assert set(best.tolist()) <= set(scan.near(scores, k, 1e-6).tolist())
+
+
+@pytest.mark.parametrize("n", [1, 255, 5_000, 20_003])
+@pytest.mark.parametrize("k", [1, 3, 200])
+def test_near_holds_whatever_an_error_could_bring_up(n, k):
+    rng = np.random.default_rng(n + k)
+    true, error = rng.normal(size=n), 1e-3
+    seen = (true + rng.uniform(-error, error, n)).astype(np.float32)
+    best = set(np.argsort(-true)[:k].tolist())
+    found = scan.near(seen, k, error + 1e-6)
+    assert best <= set(found.tolist()) and (np.diff(found) > 0).all()
+    assert len(found) <= k + 0.1 * n
+
+
+def test_scores_are_as_right_as_their_bound_says(tmp_path, make):
+    rng = np.random.default_rng(3)
+    with Gallery.open(tmp_path / "g") as g:
+        g.add(make(i, vectors={s: 30 * rng.normal(size=64) for s in ("facts", "image")}) for i in range(300))
+        spaces = g.spaces()
+        for name in ("facts", "image"):
+            segment, matrix, _ = g._parts(spaces[name], None)[0]
+            query = rng.normal(size=64).astype(np.float32)
+            off = np.abs(matrix.scores(query) - matrix.exact(query, np.arange(len(segment))))
+            assert 0 < off.max() < matrix.error(query) < 0.1
 
 
 def test_the_approximate_index_finds_what_the_scan_finds(tmp_path, monkeypatch):

@@ -126,3 +126,19 @@ def test_removal_while_they_are_written_discards_them(gallery):
     gallery.remove(ids=["e00001"])
     with gallery._writing():
         assert not sidecar.adopt(gallery._db, gallery.path, token, "0")
+
+
+def test_search_files_are_written_only_where_they_pay(tmp_path, make, monkeypatch):
+    monkeypatch.setattr("oddwatch.gallery.store.SIDECAR_ROWS", 30)
+    with Gallery.open(tmp_path / "g") as g:
+        g.add(make(i) for i in range(30))
+        assert not g.optimize(if_needed=True)
+        g.add(make(i) for i in range(30, 60))
+        assert g.optimize(if_needed=True) and not g.optimize(if_needed=True)
+        g.add([make(60)])
+        assert not g.optimize(if_needed=True)
+        g.add(make(i) for i in range(61, 80))
+        assert g.optimize(if_needed=True)
+        monkeypatch.setattr("oddwatch.gallery.sidecar.ANN_ROWS", 50)
+        assert g.optimize(if_needed=True) and not g.optimize(if_needed=True)
+        assert not any((g.path / "sidecars").glob("*.tmp"))
