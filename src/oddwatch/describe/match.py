@@ -1,15 +1,17 @@
 """A sentence held against facts, slot by slot, with unknown as a value.
 
-Evidence for an atom is its log odds against the atom's base rate, 0 where nothing could be seen. A slot's
-evidence is that of its best alternative (an alternative of weight w counts w of its own evidence and 1 − w of
-the main atom's), turned round when the slot is denied; the score is the mean over what can be seen at all,
-weighted by the slots. :func:`weights` is the linear form of the same score, for scanning a whole gallery.
+A slot says how much likelier its words are of this entry than of anybody: a log likelihood ratio, 0 where nothing
+could be seen. Two estimates of it are mixed. *Pooled*: the log odds of each alternative against its base rate,
+averaged by the squares of the alternatives' weights; one wrongly high alternative cannot win alone. *Mixture*: log
+Σ w p / Σ w prior, the words being used with probability w when an alternative holds. The score is the mean over the
+slots, each weighted by its words and by how far its kind was found to be reliable (``kinds``, 0–1, fitted by
+``oddwatch train calibration``). :func:`weights` is the pooled part alone, for scanning a whole gallery.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,15 +24,24 @@ from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID
 from oddwatch.describe.priors import PRIOR
 
 CALIBRATION = Path(__file__).parent / "lexicon" / "calibration.json"
-CLIP = 4.0
+CLIP = 6.0
+"""Most nats one slot can say."""
+FLOOR = 1e-3
 Verdict = Literal["matched", "contradicted", "unknown"]
 BLIND = frozenset(i for atom, i in INDEX.items() if atom.startswith("person."))
 """Atoms that are read in sentences and never seen: they change no ranking."""
 
 
-@cache
+_CALIBRATION: dict[str, Any] | None = None
+
+
 def calibration() -> dict[str, Any]:
-    """The packaged thresholds and logistic parameters."""
+    """The thresholds, reliabilities and logistic parameters in force."""
+    return _packaged() if _CALIBRATION is None else _CALIBRATION
+
+
+@cache
+def _packaged() -> dict[str, Any]:
     data: dict[str, Any] = json.loads(CALIBRATION.read_text(encoding="utf-8"))
     return data
 
@@ -61,8 +72,14 @@ def _visible(slot: Slot) -> list[tuple[int, float]]:
     return sorted(seen, key=lambda item: -item[1])
 
 
+def kind_of(slot: Slot) -> str:
+    """What a slot's reliability is kept under: its kind, for colours and garments with the region."""
+    return f"{slot.kind} {slot.about}" if slot.kind in ("color", "garment") else slot.kind
+
+
 def _importance(slot: Slot) -> float:
-    return slot.weight * float(calibration()["kinds"].get(slot.kind, 1.0))
+    kinds = calibration()["kinds"]
+    return slot.weight * float(kinds.get(kind_of(slot), kinds.get("other", 0.5)))
 
 
 def _compile(query: Query) -> _Plan:
@@ -73,7 +90,7 @@ def _compile(query: Query) -> _Plan:
         index[row, : len(atoms)] = [i for i, _ in atoms]
         alt[row, : len(atoms)] = [w for _, w in atoms]
     weight = np.array([_importance(s) for s, _ in used])
-    weight = weight / weight.sum() if len(used) else weight
+    weight = weight / max(float(weight.sum()), 1e-9) if len(used) else weight
     sign = np.array([-1.0 if s.negated else 1.0 for s, _ in used])
     return _Plan(tuple(s for s, _ in used), index, alt, sign, weight)
 
@@ -102,29 +119,38 @@ def weights(query: Query) -> np.ndarray:
     out = np.zeros(len(ATOMS))
     plan = _plan(query)
     if len(plan.slots):
-        share = plan.alt**2 / (plan.alt**2).sum(axis=1, keepdims=True)
-        np.add.at(out, plan.index, share * (plan.weight * plan.sign)[:, None])
+        np.add.at(out, plan.index, _shares(plan) * (plan.weight * plan.sign)[:, None])
     return out.astype(np.float32)
 
 
+def _shares(plan: _Plan) -> np.ndarray:
+    out: np.ndarray = plan.alt**2 / (plan.alt**2).sum(axis=1, keepdims=True)
+    return out
+
+
+def visible_slots(query: Query) -> tuple[Slot, ...]:
+    """The slots that something here can see, in the order of :func:`slot_evidence`."""
+    return _plan(query).slots
+
+
 def slot_evidence(query: Query, p: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """(N, S) evidence of the query's visible slots for ``p`` (N, A) probabilities and ``known`` (N, A);
+    """(N, S) evidence in nats of the query's visible slots for ``p`` (N, A) probabilities and ``known`` (N, A);
     positive speaks for the slot as written, 0 is unknown."""
     plan = _plan(query)
     if not len(plan.slots):
         return np.zeros((len(p), 0))
-    q, seen = p[:, plan.index], known[:, plan.index] & (plan.alt > 0)
-    raw = np.where(seen, np.clip(_logit(q) - _PRIOR_LOGIT[plan.index], -CLIP, CLIP), 0.0)
-    main = _main(raw, seen)
-    mixed = np.where(seen, plan.alt * raw + (1 - plan.alt) * main[..., None], -np.inf).max(axis=-1)
-    out: np.ndarray = np.where(seen.any(axis=-1), mixed, 0.0) * plan.sign
-    return out
-
-
-def _main(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """The value of each slot's heaviest atom that was seen (atoms stand in order of weight)."""
-    first = seen.argmax(axis=-1)
-    out: np.ndarray = np.take_along_axis(values, first[..., None], axis=-1)[..., 0]
+    seen = known[:, plan.index]
+    prior = PRIOR[plan.index].astype(np.float64)
+    q = np.where(seen, p[:, plan.index].astype(np.float64), prior)
+    odds = np.where(seen, np.clip(_logit(q) - _PRIOR_LOGIT[plan.index], -CLIP, CLIP), 0.0)
+    pooled = (odds * _shares(plan)).sum(axis=-1) * plan.sign
+    most = np.maximum(plan.alt.sum(axis=-1), 1.0)
+    said, usual = (plan.alt * q).sum(axis=-1) / most, (plan.alt * prior).sum(axis=-1) / most
+    for_it = np.log(np.maximum(said, FLOOR)) - np.log(np.maximum(usual, FLOOR))
+    against = np.log(np.maximum(1 - said, FLOOR)) - np.log(np.maximum(1 - usual, FLOOR))
+    mixture = np.clip(np.where(plan.sign > 0, for_it, against), -CLIP, CLIP)
+    share = float(calibration()["mixture"])
+    out: np.ndarray = (1 - share) * pooled + share * mixture
     return out
 
 
@@ -142,7 +168,28 @@ def _require_schema(facts: Facts) -> None:
 
 
 def judge(query: Query, facts: Facts) -> tuple[float, Reason]:
-    """How well facts fit a sentence, in nats of mean evidence (about −4 to 4, 0 = nothing known), and why.
+    """How well facts fit a sentence, in nats of mean evidence (−6 to 6, 0 = nothing known), and why.
+
+    Raises:
+        InputError: facts of another table of atoms.
+    """
+    found = assess(query, facts)
+    return found.score, found.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One entry held against a sentence: the ``score`` of :func:`judge`, the ``reason``, how likely it is that the
+    entry is meant (0–1), and whether it counts as an answer."""
+
+    score: float
+    reason: Reason
+    probability: float
+    match: bool
+
+
+def assess(query: Query, facts: Facts, threshold: float | None = None) -> Assessment:
+    """Judge facts and say whether they are an answer; ``threshold`` replaces the calibrated one.
 
     Raises:
         InputError: facts of another table of atoms.
@@ -152,7 +199,10 @@ def judge(query: Query, facts: Facts) -> tuple[float, Reason]:
     evidence = slot_evidence(query, facts.p[None], facts.known[None])[0]
     by_slot = {id(slot): float(e) for slot, e in zip(plan.slots, evidence, strict=True)}
     found = [_evidence(slot, facts, by_slot.get(id(slot))) for slot in query.slots]
-    return float(evidence @ plan.weight) if len(evidence) else 0.0, _reason(query, found)
+    score = float(evidence @ plan.weight) if len(evidence) else 0.0
+    reason = _reason(query, found)
+    likely = probability(query, score, evidence)
+    return Assessment(score, reason, likely, is_match(query, reason, likely, threshold))
 
 
 def _evidence(slot: Slot, facts: Facts, evidence: float | None) -> Evidence:
@@ -204,43 +254,45 @@ def _reason(query: Query, found: Sequence[Evidence]) -> Reason:
     return Reason(tuple(said["matched"]), tuple(said["contradicted"]), tuple(said["unknown"]), tuple(found))
 
 
-def features(query: Query, score: float, reason: Reason | None = None) -> dict[str, float]:
-    """What the calibration reads: the score, and from a reason the weighted shares of matched and contradicted
-    slots and ``worst``, the lowest log odds of a slot as written (−3 to 3)."""
-    if reason is None or len(reason.evidence) != len(query.slots):
-        return {"bias": 1.0, "score": score}
-    total = matched = contradicted = 0.0
-    worst = 3.0 if any(e.probability is not None for e in reason.evidence) else 0.0
-    for slot, evidence in zip(query.slots, reason.evidence, strict=True):
-        if not _visible(slot):
-            continue
-        weight = _importance(slot)
-        total += weight
-        matched += weight * (evidence.verdict == "matched")
-        contradicted += weight * (evidence.verdict == "contradicted")
-        if evidence.probability is not None and weight >= 0.7:
-            p = 1 - evidence.probability if slot.negated else evidence.probability
-            worst = min(worst, float(np.clip(_logit(np.array(p)), -3, 3)))
-    total = total or 1.0
-    return {
-        "bias": 1.0,
-        "score": score,
-        "matched": matched / total,
-        "contradicted": contradicted / total,
-        "worst": worst,
-    }
+DOING = frozenset({"posture", "action", "motion"})
+CLEAR = 0.35
+"""Slots of less weight than this (hints of the parser) refuse nobody."""
+FEATURES = ("bias", "score", "weakest", "color", "doing", "seen")
 
 
-def probability(query: Query, score: float, reason: Reason | None = None) -> float:
+def features(query: Query, evidence: np.ndarray) -> np.ndarray:
+    """(N, 6) what the calibration reads of (N, S) slot evidence, in the order of FEATURES: 1, the score, the soft
+    minimum of all clear slots (−log mean e^−evidence), the lowest colour, the lowest doing (0 without one), and the
+    share of the weight that could be seen. One slot that speaks against an entry refuses it, whatever the rest."""
+    plan = _plan(query)
+    out = np.zeros((len(evidence), len(FEATURES)))
+    out[:, 0], out[:, 1] = 1.0, evidence @ plan.weight
+    clear = np.array([s.weight >= CLEAR for s in plan.slots], bool)
+    color = clear & np.array([s.kind == "color" for s in plan.slots], bool)
+    doing = clear & np.array([s.kind in DOING for s in plan.slots], bool)
+    if clear.any():
+        out[:, 2] = -np.log(np.exp(-evidence[:, clear]).mean(axis=1))
+    for column, chosen in ((3, color), (4, doing)):
+        if chosen.any():
+            out[:, column] = evidence[:, chosen].min(axis=1)
+    out[:, 5] = (evidence != 0) @ plan.weight
+    return out
+
+
+def probability(query: Query, score: float, evidence: np.ndarray | None = None) -> float:
     """How likely it is that the entry is what the sentence means, 0–1, by the packaged logistic calibration.
 
-    With ``reason`` the verdicts count too. A query without a visible slot gives 0.
+    ``evidence`` (S,) of :func:`slot_evidence` makes it sharper: then the weakest slots count. Even odds are those of a
+    true sentence and one that is wrong in one slot. A query without a visible slot gives 0.
     """
     if not _plan(query).slots:
         return 0.0
-    x = features(query, score, reason)
-    parameters = calibration()["with_reason" if len(x) > 2 else "score_only"]
-    z = sum(parameters.get(name, 0.0) * value for name, value in x.items())
+    if evidence is None:
+        x, parameters = np.array([1.0, score]), calibration()["score_only"]
+    else:
+        x, parameters = features(query, evidence[None])[0], calibration()["with_evidence"]
+    names = FEATURES[: len(x)]
+    z = sum(parameters.get(name, 0.0) * value for name, value in zip(names, x.tolist(), strict=True))
     return float(1 / (1 + np.exp(-np.clip(z, -30, 30))))
 
 
@@ -251,61 +303,17 @@ def is_match(query: Query, reason: Reason, probability: float | None, threshold:
     return bool(probability is not None and probability >= least and reason.matched)
 
 
-Sample = tuple[Query, float, Reason | None, bool]
+def use_calibration(values: Mapping[str, Any] | None) -> None:
+    """Replace the calibration of this process (None: back to the packaged one)."""
+    global _CALIBRATION
+    _CALIBRATION = None if values is None else dict(values)
+    _PLANS.clear()
 
 
-def fit_calibration(
-    samples: Iterable[Sample], *, ridge: float = 1e-2, write: Path | None = None
-) -> dict[str, Any]:
-    """Fit both logistics to (query, score, reason, is the right entry) samples, by Newton steps with a ridge;
-    the threshold is the one with the best balanced accuracy. ``write`` replaces that JSON file.
-
-    Raises:
-        InputError: fewer than ten samples, or only one kind of answer.
-    """
-    items = list(samples)
-    y = np.array([float(truth) for *_, truth in items])
-    if len(items) < 10 or y.min() == y.max():
-        raise InputError("samples", f"expected ten or more, right and wrong ones, got {len(items)}")
-    result = json.loads(json.dumps(calibration()))
-    with_reason = all(reason is not None for _, _, reason, _ in items)
-    for name in ("score_only", "with_reason") if with_reason else ("score_only",):
-        rows = [features(q, s, r if name == "with_reason" else None) for q, s, r, _ in items]
-        names = list(dict.fromkeys(key for row in rows for key in row))
-        x = np.array([[row.get(key, 0.0) for key in names] for row in rows])
-        beta = _logistic(x, y, ridge)
-        result[name] = dict(zip(names, (round(float(b), 5) for b in beta), strict=True))
-        result["threshold"] = round(_best_threshold(1 / (1 + np.exp(-x @ beta)), y), 4)
-    result["note"] = f"logistic parameters fitted to {len(items)} samples by fit_calibration"
-    if write is not None:
-        write.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        calibration.cache_clear()
-        _PLANS.clear()
-    return result
-
-
-def _logistic(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
-    beta = np.zeros(x.shape[1])
-    # Right and wrong samples count the same: how many wrong ones were drawn says nothing.
-    each = np.where(y > 0, 0.5 / y.sum(), 0.5 / (1 - y).sum()) * len(y)
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
-        gradient = x.T @ (each * (y - p)) - ridge * beta
-        curvature = (x * (each * p * (1 - p))[:, None]).T @ x + ridge * np.eye(x.shape[1])
-        step = np.linalg.solve(curvature, gradient)
-        beta += step
-        if np.abs(step).max() < 1e-8:
-            break
-    return beta
-
-
-def _best_threshold(p: np.ndarray, y: np.ndarray) -> float:
-    cuts = np.unique(p)
-    middles = np.concatenate([[0.5], (cuts[1:] + cuts[:-1]) / 2])
-    balanced = [
-        ((p >= c) & (y > 0)).sum() / y.sum() + ((p < c) & (y == 0)).sum() / (1 - y).sum() for c in middles
-    ]
-    return float(middles[int(np.argmax(balanced))])
+def reload() -> None:
+    """Read the packaged calibration again."""
+    _packaged.cache_clear()
+    use_calibration(None)
 
 
 def facts_sentence(facts: Facts, least: float = 0.5) -> str:

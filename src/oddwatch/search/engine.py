@@ -194,9 +194,8 @@ def _hits(
 def _judged(query: Query, entry: Entry, stages: Mapping[str, float], threshold: float | None) -> Hit:
     reason, probability, match = Reason(), None, False
     if query.slots and entry.facts is not None:
-        score, reason = matching.judge(query, entry.facts)
-        probability = matching.probability(query, score, reason)
-        match = matching.is_match(query, reason, probability, threshold)
+        found = matching.assess(query, entry.facts, threshold)
+        reason, probability, match = found.reason, found.probability, found.match
     elif "like" in stages:
         match = stages["like"] >= LIKE_SIMILARITY
     return Hit(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,6 +55,7 @@ def test_the_right_facts_score_higher_both_ways(text: str, better: Facts, worse:
     ]
     assert evidence[0] > evidence[1]
     assert match.probability(query, good) > match.probability(query, bad)
+    assert match.assess(query, better).probability > match.assess(query, worse).probability
 
 
 def test_the_reason_says_what_matched_what_contradicts_and_what_could_not_be_seen() -> None:
@@ -79,7 +78,7 @@ def test_unknown_facts_change_nothing_and_match_nothing() -> None:
     score, reason = match.judge(query, facts())
     assert score == 0.0
     assert not reason.matched and not reason.contradicted
-    assert not match.is_match(query, reason, match.probability(query, score, reason))
+    assert not match.assess(query, facts()).match
 
 
 def test_man_and_woman_never_change_the_ranking_and_are_unknown() -> None:
@@ -115,7 +114,8 @@ def test_a_query_nothing_can_see_gives_no_weights_and_no_match() -> None:
     query = Query("???", language="und")
     assert not match.weights(query).any()
     score, reason = match.judge(query, LYING)
-    assert (score, match.probability(query, score, reason)) == (0.0, 0.0)
+    assert (score, match.probability(query, score)) == (0.0, 0.0)
+    assert not reason.matched and not match.assess(query, LYING).match
 
 
 def test_facts_of_another_table_are_refused() -> None:
@@ -132,33 +132,50 @@ def test_any_facts_give_a_finite_score_and_one_verdict_a_slot(seed: int) -> None
         "a woman in a dark blue coat and white shoes with no bag hits another man in the street at night"
     )
     score, reason = match.judge(query, random)
-    assert np.isfinite(score) and -4 <= score <= 4
+    assert np.isfinite(score) and -match.CLIP <= score <= match.CLIP
     assert len(reason.evidence) == len(query.slots)
-    assert 0 <= match.probability(query, score, reason) <= 1
+    assert 0 <= match.probability(query, score) <= 1
+    assert 0 <= match.assess(query, random).probability <= 1
     words = {*reason.matched, *reason.contradicted, *reason.unknown}
     assert words == {match.spoken(slot) for slot in query.slots}
 
 
-def test_the_calibration_can_be_fitted_and_separates(tmp_path: Path) -> None:
-    samples = []
-    for text in (
-        "a red jacket lying",
-        "a blue jacket running",
-        "a man without a hat",
-        "two people",
-        "not running",
-    ):
-        query = parse(text)
-        for fact in (LYING, RUNNING):
-            score, reason = match.judge(query, fact)
-            samples.append((query, score, reason, score > 0))
-    fitted = match.fit_calibration(samples)
-    assert fitted["score_only"]["score"] > 0
-    assert 0 < fitted["threshold"] < 1
-    match.fit_calibration(samples, write=tmp_path / "calibration.json")
-    assert (tmp_path / "calibration.json").read_text().startswith("{")
-    with pytest.raises(InputError):
-        match.fit_calibration(samples[:3])
+def test_a_dark_jacket_is_black_or_navy_and_its_evidence_is_the_mixture() -> None:
+    query = parse("a person in a dark jacket")
+    navy = facts(upper__color__blue=0.9, upper__color__black=0.08, upper__color__red=0.02)
+    red = facts(upper__color__blue=0.05, upper__color__black=0.05, upper__color__red=0.9)
+    assert match.judge(query, navy)[0] > 0 > match.judge(query, red)[0]
+
+
+def test_a_surer_fact_never_lowers_a_score() -> None:
+    query = parse("a man in a red jacket running")
+    rising = [
+        match.judge(query, facts(upper__color__red=p, posture__running=0.5))[0]
+        for p in (0.01, 0.1, 0.3, 0.6, 0.97)
+    ]
+    assert rising == sorted(rising)
+
+
+def test_one_wrong_slot_refuses_what_the_mean_would_let_pass() -> None:
+    query = parse("a man in a red jacket and black jeans running")
+    seen = {"upper__type__jacket": 0.9, "lower__color__black": 0.95, "lower__type__jeans": 0.95}
+    right = facts(upper__color__red=0.9, posture__running=0.9, **seen)
+    wrong = facts(upper__color__red=0.01, posture__running=0.9, **seen)
+    assert match.assess(query, right).match
+    assert not match.assess(query, wrong).match
+    assert match.assess(query, wrong).score > 0
+
+
+def test_another_calibration_can_be_used_and_put_back() -> None:
+    query = parse("a man in a red jacket running")
+    packaged = match.judge(query, LYING)[0]
+    try:
+        match.use_calibration(match.calibration() | {"kinds": {"other": 0.0, "color upper": 1.0}})
+        only_color = match.judge(query, LYING)[0]
+    finally:
+        match.use_calibration(None)
+    assert only_color > packaged + 0.3
+    assert match.judge(query, LYING)[0] == packaged
 
 
 def test_a_caption_tells_the_facts() -> None:
