@@ -163,6 +163,11 @@ class _Searchable:
         best = np.argsort(-scores, kind="stable")[:k]
         return [str(i) for i in best], scores[best]
 
+    def facts_of(self, ids: Sequence[str], schema: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Stacked facts of entries."""
+        at = [int(i) for i in ids]
+        return list(ids), self._gallery.p[at], self._gallery.known[at]
+
     def get_many(self, ids: Sequence[str]) -> list[Entry]:
         """Entries that hold their facts and nothing else."""
         return [

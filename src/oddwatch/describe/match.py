@@ -156,7 +156,12 @@ def slot_evidence(query: Query, p: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def scores(query: Query, p: np.ndarray, known: np.ndarray) -> np.ndarray:
     """(N,) exact slot-wise scores of many entries: ``p`` and ``known`` are (N, A). What :func:`judge` gives."""
-    out: np.ndarray = slot_evidence(query, p, known) @ _plan(query).weight
+    return scores_of(query, slot_evidence(query, p, known))
+
+
+def scores_of(query: Query, evidence: np.ndarray) -> np.ndarray:
+    """(N,) scores from (N, S) :func:`slot_evidence`."""
+    out: np.ndarray = evidence @ _plan(query).weight
     return out
 
 
@@ -287,13 +292,21 @@ def probability(query: Query, score: float, evidence: np.ndarray | None = None) 
     """
     if not _plan(query).slots:
         return 0.0
-    if evidence is None:
-        x, parameters = np.array([1.0, score]), calibration()["score_only"]
-    else:
-        x, parameters = features(query, evidence[None])[0], calibration()["with_evidence"]
-    names = FEATURES[: len(x)]
-    z = sum(parameters.get(name, 0.0) * value for name, value in zip(names, x.tolist(), strict=True))
+    if evidence is not None:
+        return float(probabilities(query, evidence[None])[0])
+    parameters = calibration()["score_only"]
+    z = parameters.get("bias", 0.0) + parameters.get("score", 0.0) * score
     return float(1 / (1 + np.exp(-np.clip(z, -30, 30))))
+
+
+def probabilities(query: Query, evidence: np.ndarray) -> np.ndarray:
+    """(N,) :func:`probability` of many entries, from their (N, S) :func:`slot_evidence`."""
+    if not _plan(query).slots:
+        return np.zeros(len(evidence))
+    parameters = calibration()["with_evidence"]
+    z = features(query, evidence) @ np.array([parameters.get(n, 0.0) for n in FEATURES])
+    out: np.ndarray = 1 / (1 + np.exp(-np.clip(z, -30, 30)))
+    return out
 
 
 def is_match(query: Query, reason: Reason, probability: float | None, threshold: float | None = None) -> bool:

@@ -168,6 +168,15 @@ def facts_row(n: int, facts: Facts) -> tuple[Any, ...]:
     return n, facts.schema, facts.p.astype("<f2").tobytes(), known, dumps(boxes)
 
 
+def fact_arrays(schema: str, rows: Sequence[tuple[str, bytes, bytes]]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, A) float32 probabilities and (N, A) bool known of stored facts, all of ``schema``."""
+    if not rows:
+        return np.zeros((0, 0), np.float32), np.zeros((0, 0), bool)
+    p = np.frombuffer(b"".join(r[1] for r in rows), "<f2").reshape(len(rows), -1).astype(np.float32)
+    bits = np.frombuffer(b"".join(r[2] for r in rows), np.uint8).reshape(len(rows), -1)
+    return p, np.unpackbits(bits, axis=1, count=p.shape[1]).astype(bool)
+
+
 def facts_back(schema: str, p: bytes, known: bytes, boxes: str) -> Facts:
     """The inverse of :func:`facts_row`."""
     values = np.frombuffer(p, dtype="<f2").astype(np.float32)

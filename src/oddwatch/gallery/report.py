@@ -46,6 +46,15 @@ def blobs(db: sqlite3.Connection, space: int, rows: Sequence[int]) -> dict[int, 
     return found
 
 
+def fact_rows(db: sqlite3.Connection, rows: Sequence[int]) -> dict[int, tuple[str, bytes, bytes]]:
+    """Facts as stored, without their boxes, by row number: schema, probabilities, known mask."""
+    found: dict[int, tuple[str, bytes, bytes]] = {}
+    for marks, part in _chunks(rows):
+        query = f"SELECT entry, schema, p, known FROM facts WHERE entry IN ({marks})"
+        found.update((n, tuple(row)) for n, *row in db.execute(query, part))
+    return found
+
+
 def load(db: sqlite3.Connection, rows: Sequence[int], full: bool) -> dict[int, Entry]:
     """Entries by row number; with all their children if ``full``."""
     found: dict[int, Entry] = {}

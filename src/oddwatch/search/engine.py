@@ -8,7 +8,7 @@ slot, which is where alternatives, negation and *unknown* get their exact meanin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from oddwatch.core import Entry, EntryKind, Hit, InputError, Jsonable, Query, Reason, Where
 from oddwatch.describe import match as matching
+from oddwatch.describe.atoms import SCHEMA_ID
 from oddwatch.describe.sentence import parse
 
 if TYPE_CHECKING:
@@ -98,10 +99,14 @@ def search(
     chosen = _where(where, kind, query if text is not None else None)
     stages = _candidates(gallery, query, like, max(depth, top), chosen)
     lap("scan")
-    entries = {e.id: e for e in gallery.get_many(list(stages))}
-    order = _ranked(query, list(entries.values()), stages) if entries else []
-    hits = _hits(query, entries, order, stages, top, threshold, min_probability)
+    likely = _judge_all(gallery, query, stages)
     lap("judge")
+    order = [i for i in _ranked(stages) if min_probability is None or likely.get(i, -1.0) >= min_probability]
+    entries = {e.id: e for e in gallery.get_many(order[:top])}
+    lap("read")
+    shown = (_judged(query, entries[i], stages[i], threshold) for i in order[:top] if i in entries)
+    hits = [replace(hit, rank=rank) for rank, hit in enumerate(shown, 1)]
+    lap("reasons")
     timing["total"] = time.perf_counter() - started
     answer: Literal["matches", "nobody matches"] = "matches" if hits and hits[0].match else "nobody matches"
     return SearchResult(query, tuple(hits), answer, timing)
@@ -167,28 +172,24 @@ def _candidates(
     for stage, (space, vector) in scans.items():
         missing = [i for i, stages in found.items() if stage not in stages]
         if missing:
-            for i, score in zip(missing, gallery.scores_for(space, vector, missing), strict=True):
-                found[i][stage] = float(score)
+            scores = gallery.scores_for(space, vector, missing).tolist()
+            known = {i: s for i, s in zip(missing, scores, strict=True) if not np.isnan(s)}
+            for i, score in known.items():
+                found[i][stage] = score
     return found
 
 
-def _hits(
-    query: Query,
-    entries: Mapping[str, Entry],
-    order: Sequence[str],
-    stages: Mapping[str, Mapping[str, float]],
-    top: int,
-    threshold: float | None,
-    least: float | None,
-) -> list[Hit]:
-    hits: list[Hit] = []
-    for i in order:
-        if len(hits) == top:
-            break
-        hit = _judged(query, entries[i], stages[i], threshold)
-        if least is None or (hit.probability is not None and hit.probability >= least):
-            hits.append(replace(hit, rank=len(hits) + 1))
-    return hits
+def _judge_all(gallery: Gallery, query: Query, stages: Mapping[str, dict[str, float]]) -> dict[str, float]:
+    """Adds the slot-wise score of every candidate that has facts; returns their probabilities by id."""
+    if not (query.slots and stages):
+        return {}
+    ids, p, known = gallery.facts_of(list(stages), SCHEMA_ID)
+    if not ids:
+        return {}
+    evidence = matching.slot_evidence(query, p, known)
+    for i, score in zip(ids, matching.scores_of(query, evidence).tolist(), strict=True):
+        stages[i]["facts"] = score
+    return dict(zip(ids, matching.probabilities(query, evidence).tolist(), strict=True))
 
 
 def _judged(query: Query, entry: Entry, stages: Mapping[str, float], threshold: float | None) -> Hit:
@@ -196,8 +197,9 @@ def _judged(query: Query, entry: Entry, stages: Mapping[str, float], threshold: 
     if query.slots and entry.facts is not None:
         found = matching.assess(query, entry.facts, threshold)
         reason, probability, match = found.reason, found.probability, found.match
-    elif "like" in stages:
-        match = stages["like"] >= LIKE_SIMILARITY
+    if "like" in stages:
+        # A sentence and a picture: both must fit.
+        match = stages["like"] >= LIKE_SIMILARITY and (match or not query.slots)
     return Hit(
         rank=1,
         id=entry.id,
@@ -218,18 +220,15 @@ def _judged(query: Query, entry: Entry, stages: Mapping[str, float], threshold: 
     )
 
 
-def _ranked(query: Query, entries: Sequence[Entry], stages: dict[str, dict[str, float]]) -> list[str]:
-    """Entry ids, best first: by the slot-wise score, by likeness, or by both through reciprocal ranks."""
-    if query.slots:
-        p = np.stack([e.facts.p for e in entries if e.facts is not None])
-        known = np.stack([e.facts.known for e in entries if e.facts is not None])
-        described = [e.id for e in entries if e.facts is not None]
-        for i, score in zip(described, matching.scores(query, p, known), strict=True):
-            stages[i]["facts"] = float(score)
-    used = [s for s in ("facts", "like") if all(s in stages[e.id] for e in entries)]
-    orders = [sorted((e.id for e in entries), key=lambda i: (-stages[i][s], i)) for s in used]
+def _ranked(stages: dict[str, dict[str, float]]) -> list[str]:
+    """Entry ids, best first: by the slot-wise score (the scan's, where no facts are kept), by likeness, or by both
+    through reciprocal ranks; what a stage could not score comes last in it."""
+    known = {s for found in stages.values() for s in found}
+    used = [s for s in ("facts" if "facts" in known else "coarse", "like") if s in known]
+    orders = [sorted(stages, key=lambda i: (-stages[i].get(s, -np.inf), i)) for s in used]
     if len(orders) == 1:
         return orders[0]
-    for i in stages:
-        stages[i]["fused"] = sum(1 / (RRF_K + 1 + order.index(i)) for order in orders)
-    return sorted((e.id for e in entries), key=lambda i: (-stages[i]["fused"], i))
+    for order in orders:
+        for rank, i in enumerate(order):
+            stages[i]["fused"] = stages[i].get("fused", 0.0) + 1 / (RRF_K + 1 + rank)
+    return sorted(stages, key=lambda i: (-stages[i]["fused"], i))
