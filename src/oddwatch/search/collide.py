@@ -290,7 +290,7 @@ def _fall(
         for group in groups.values():
             if len(group) > 1:
                 claims = {q: claim(q, int(place[q])) for q in group}
-                keeper = max(group, key=lambda q: (claims[q], q if last_wins else -q))  # noqa: B023
+                keeper = max(group, key=lambda q: (claims[q], q if last_wins else -q))
                 going += [
                     q
                     for q in group
