@@ -14,16 +14,20 @@ from oddwatch.core.geometry import Box, Region, Span
 from oddwatch.core.jsonable import Jsonable, from_jsonable, to_jsonable
 from oddwatch.core.media import KEYPOINTS, Frame, Moment, Motion, Person, Pose, Track, View
 from oddwatch.core.protocols import (
+    Answer,
     Calibrator,
+    ChatModel,
     CrossEncoder,
     Detector,
     DualEncoder,
     ImageEncoder,
     Index,
     Progress,
+    Prompt,
     Reranker,
     TextEncoder,
     Tokens,
+    Usage,
     Where,
 )
 from oddwatch.core.registry import Card, require, resolve
@@ -44,9 +48,11 @@ from oddwatch.core.unknown import UNKNOWN, Unknown
 __all__ = [
     "KEYPOINTS",
     "UNKNOWN",
+    "Answer",
     "Box",
     "Calibrator",
     "Card",
+    "ChatModel",
     "CrossEncoder",
     "Detector",
     "DualEncoder",
@@ -73,6 +79,7 @@ __all__ = [
     "Person",
     "Pose",
     "Progress",
+    "Prompt",
     "Query",
     "Reason",
     "Region",
@@ -84,6 +91,7 @@ __all__ = [
     "Tokens",
     "Track",
     "Unknown",
+    "Usage",
     "View",
     "Where",
     "from_jsonable",

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from oddwatch.core.media import Frame
 from oddwatch.core.results import EntryKind, Hit, Query, Scores
+from oddwatch.core.unknown import Unknown
+
+T = TypeVar("T")
 
 Progress = Callable[[str, float, float], None]
 """``progress(what, done, total)``; total 0 where it is not known."""
@@ -69,6 +72,75 @@ class CrossEncoder(Protocol):
     @property
     def id(self) -> str: ...
     def score(self, text: str, frames: Sequence[Frame | np.ndarray]) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A question as a chat model gets it: ``text`` under the instruction ``system``. ``name`` and ``version`` are
+    those of the prompt file it was made from; the version is stored with every answer."""
+
+    text: str
+    system: str = ""
+    name: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer cost: calls of the model, and tokens as the model counted them (0 where it told none)."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.answer_tokens + other.answer_tokens,
+        )
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.answer_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What a chat model said. ``parsed`` is UNKNOWN unless ``outcome`` is ``answered``; ``note`` then says why.
+
+    ``outcome``: ``answered``; ``unusable`` (it spoke, but not in the form asked for); ``failed`` (no reply: too late,
+    an error of the server); ``refused`` (the budget is used up). ``raw`` is untrusted text. ``yes`` is the
+    probability of yes against no, where the model offers token probabilities and the question was yes or no.
+    ``cached`` answers cost nothing: their ``usage`` is zero.
+    """
+
+    parsed: T | Unknown
+    raw: str = ""
+    usage: Usage = Usage()
+    seconds: float = 0.0
+    outcome: Literal["answered", "unusable", "failed", "refused"] = "answered"
+    note: str = ""
+    model: str = ""
+    prompt: str = ""
+    yes: float | None = None
+    cached: bool = False
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """Answers questions about text and pictures. ``id`` names weights, server and decoding: equal ids may share
+    cached answers. ``schema`` is a pydantic model class (typed loosely: this room knows numpy only); without one the
+    answer is the text. A model that cannot answer says UNKNOWN; it raises only for a wrong argument or set-up."""
+
+    @property
+    def id(self) -> str: ...
+    def ask(
+        self,
+        prompt: str | Prompt,
+        images: Sequence[Frame | np.ndarray] = (),
+        schema: type[Any] | None = None,
+    ) -> Answer[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,17 @@ class Card(Jsonable):
     ``verified`` which levels of the systems table hold (R runs, M measured, w key map, W weights)."""
 
     name: str
-    kind: Literal["encoder", "stage", "detector", "explainer", "grouper", "generator", "benchmark", "metric"]
+    kind: Literal[
+        "encoder",
+        "chat model",
+        "stage",
+        "detector",
+        "explainer",
+        "grouper",
+        "generator",
+        "benchmark",
+        "metric",
+    ]
     modality: Literal["text-image", "image", "video", "series", "events", "text", "cloud"]
     summary: str
     paper: str = ""

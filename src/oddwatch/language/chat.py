@@ -1,96 +1,108 @@
-"""One question to an OpenAI-compatible server (vLLM, Ollama, llama.cpp, hosted), over the standard library."""
+"""The chat model that the user configured, by a URL or the environment."""
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from oddwatch.core import InputError, OddwatchError
+from oddwatch.core import InputError, Unknown
+from oddwatch.language.asking import Chat, ChatError
+from oddwatch.language.budget import Budget
+from oddwatch.language.cache import AnswerCache
+from oddwatch.language.server import ServerModel
+from oddwatch.language.templates import prompt
 
-MOST_BYTES = 1_000_000
-
-
-class ChatError(OddwatchError):
-    """The configured chat model did not answer, or not in the form it should."""
+LONGEST_SENTENCE = 500
 
 
 class ChatSettings(BaseSettings):
-    """``ODDWATCH_LLM_URL`` (like ``http://127.0.0.1:8080/v1``), ``ODDWATCH_LLM_MODEL``, ``ODDWATCH_LLM_KEY``,
-    ``ODDWATCH_LLM_TIMEOUT`` in seconds."""
+    """``ODDWATCH_LLM_URL`` (like ``http://127.0.0.1:8080/v1``, or a model file or folder), ``ODDWATCH_LLM_MODEL`` (the
+    name on the server; else its first), ``ODDWATCH_LLM_KEY``, ``ODDWATCH_LLM_TIMEOUT`` in seconds for one question."""
 
     model_config = SettingsConfigDict(env_prefix="ODDWATCH_LLM_")
 
     url: str | None = None
-    model: str = "default"
-    key: str | None = None
+    model: str | None = None
+    key: SecretStr | None = None
     timeout: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class ChatServer:
-    """A configured server. Its answers are untrusted text."""
+def settings() -> ChatSettings:
+    """The settings of the environment.
 
-    url: str
-    model: str = "default"
-    key: str | None = None
-    timeout: float = 30.0
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise InputError("ODDWATCH_LLM_URL", f"expected an http(s) address, got {self.url!r}")
-
-    def ask(self, instruction: str, text: str) -> str:
-        """The answer to ``text`` under ``instruction``, at temperature 0.
-
-        Raises:
-            ChatError: no answer in time, an HTTP error, or an answer of another form.
-        """
-        body = {
-            "model": self.model,
-            "temperature": 0,
-            "messages": [{"role": "system", "content": instruction}, {"role": "user", "content": text}],
-        }
-        headers = {"Content-Type": "application/json"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        address = self.url.rstrip("/") + "/chat/completions"
-        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as reply:
-                return _content(json.loads(reply.read(MOST_BYTES)))
-        except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-            raise ChatError(f"{self.url}: the chat model did not answer usably: {error}") from error
-
-
-def _content(reply: Any) -> str:
+    Raises:
+        InputError: a value of the wrong form; the message names its variable.
+    """
     try:
-        content = reply["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"no message in the reply ({error!r})") from error
-    if not isinstance(content, str) or not content.strip():
-        raise ValueError("an empty message")
-    return content.strip()
+        return ChatSettings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"ODDWATCH_LLM_{str(first['loc'][0]).upper()}"
+        raise InputError(name, first["msg"]) from error
 
 
-def configured() -> ChatServer | None:
-    """The server that the environment names, or None."""
-    settings = ChatSettings()
-    if not settings.url:
-        return None
-    return ChatServer(settings.url, settings.model, settings.key, settings.timeout)
+def connect(
+    url: str, *, cache: AnswerCache | None = None, budget: Budget | None = None, **options: Any
+) -> Chat:
+    """The model behind ``url``: an http(s) address, a ``.gguf`` file (llama.cpp in process), or a folder with a
+    transformers model. Name, key and time limit come from the environment; ``options`` go to the back end.
+
+    Raises:
+        InputError: none of these.
+        MissingExtra: a file or folder needs an extra that is not installed.
+    """
+    given = settings()
+    options = {"timeout": given.timeout, "cache": cache, "budget": budget, **options}
+    if url.strip() and "://" not in url:
+        path = Path(url).expanduser()
+        if path.suffix.lower() == ".gguf":
+            from oddwatch.language.llamacpp import LlamaCppModel
+
+            return LlamaCppModel(path, **options)
+        if path.is_dir():
+            from oddwatch.language.hub import HubChatModel
+
+            return HubChatModel(path, **options)
+    key = given.key.get_secret_value() if given.key else None
+    if given.url and key and _host(url) != _host(given.url):
+        # The key in the environment is for the server named beside it.
+        key = None
+    options = {"model": given.model, "key": key, **options}
+    return ServerModel(url, **options)
 
 
-TO_ENGLISH = (
-    "Translate the user's description of a person or a scene into one plain English sentence. "
-    "Keep colours, clothes, doings, counts and negations exactly. Answer with the sentence alone."
-)
+def _host(url: str) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
 
 
-def to_english(text: str, server: ChatServer) -> str:
-    """``text`` in English, by the configured chat model: its first line, at most 500 characters."""
-    return server.ask(TO_ENGLISH, text).splitlines()[0].strip().strip('"')[:500]
+def configured() -> Chat | None:
+    """The model that the environment names, or None. Raises as :func:`connect`."""
+    url = settings().url
+    return connect(url) if url else None
+
+
+def default_cache() -> AnswerCache:
+    """The answer cache in the user's cache folder. Raises InputError where none can be kept."""
+    from platformdirs import user_cache_path
+
+    return AnswerCache(user_cache_path("oddwatch") / "answers.sqlite")
+
+
+def to_english(text: str, model: Chat) -> str:
+    """``text`` in English: the first line that ``model`` says, at most 500 characters.
+
+    Raises:
+        ChatError: the model did not answer.
+    """
+    answer = model.ask(prompt("to_english", text=text))
+    if isinstance(answer.parsed, Unknown):
+        raise ChatError(f"the chat model did not translate the sentence: {answer.note}")
+    return str(answer.parsed).splitlines()[0].strip().strip('"')[:LONGEST_SENTENCE]

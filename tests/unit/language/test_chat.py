@@ -1,92 +1,87 @@
-"""The chat client against a real HTTP server on loopback."""
+"""What the user configures: settings, addresses, and a sentence in another language through them."""
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
-
 import pytest
 
-from oddwatch.core import InputError
-from oddwatch.language.chat import ChatError, ChatServer, configured, to_english
+from oddwatch.core import InputError, ModelError
+from oddwatch.language.asking import ChatError, NoReply
+from oddwatch.language.chat import configured, connect, settings, to_english
+from oddwatch.language.scripted import ScriptedModel
+from oddwatch.language.server import ServerModel
 from oddwatch.search.engine import understood
 
-
-class Handler(BaseHTTPRequestHandler):
-    reply: bytes = b""
-    status = 200
-    asked: ClassVar[dict] = {}
-
-    def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"])
-        Handler.asked = json.loads(self.rfile.read(length)) | {
-            "path": self.path,
-            "auth": self.headers.get("Authorization"),
-        }
-        self.send_response(self.status)
-        self.end_headers()
-        self.wfile.write(self.reply)
-
-    def log_message(self, *_: object) -> None:
-        pass
+GERMAN = "ein Mann mit einer roten Jacke liegt auf dem Boden"
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
-    thread.start()
-    Handler.status = 200
-    yield f"http://127.0.0.1:{http.server_port}/v1"
-    http.shutdown()
-    http.server_close()
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch):
+    for name in ("URL", "MODEL", "KEY", "TIMEOUT"):
+        monkeypatch.delenv(f"ODDWATCH_LLM_{name}", raising=False)
 
 
-def says(text: str) -> bytes:
-    return json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+def test_translation_is_the_first_line_without_quotes():
+    model = ScriptedModel(['"a man in a red jacket"\nand more'])
+    assert to_english(GERMAN, model) == "a man in a red jacket"
+    assert GERMAN in model.history[0].text
 
 
-def test_asks_in_the_open_form(server):
-    Handler.reply = says('"a man in a red jacket"\nand more')
-    assert to_english("ein Mann in roter Jacke", ChatServer(server, "m", "k")) == "a man in a red jacket"
-    assert Handler.asked["path"] == "/v1/chat/completions"
-    assert Handler.asked["model"] == "m" and Handler.asked["auth"] == "Bearer k"
-    assert Handler.asked["messages"][1] == {"role": "user", "content": "ein Mann in roter Jacke"}
+@pytest.mark.parametrize("said", ["", "  \n", NoReply("HTTP 500")])
+def test_no_translation_is_one_clear_error(said):
+    with pytest.raises(ChatError, match="did not translate"):
+        to_english(GERMAN, ScriptedModel([said, said]))
+
+
+def test_the_environment_configures(monkeypatch):
+    assert configured() is None
+    monkeypatch.setenv("ODDWATCH_LLM_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("ODDWATCH_LLM_MODEL", "m")
+    monkeypatch.setenv("ODDWATCH_LLM_KEY", "secret")
+    monkeypatch.setenv("ODDWATCH_LLM_TIMEOUT", "2.5")
+    model = configured()
+    assert isinstance(model, ServerModel)
+    assert (model.url, model.model, model.timeout) == ("http://127.0.0.1:9/v1", "m", 2.5)
+    assert "secret" not in repr(settings()) + model.id
+    assert model._client.headers["Authorization"] == "Bearer secret"
+
+
+def test_the_key_of_the_environment_goes_to_its_own_server_only(monkeypatch):
+    monkeypatch.setenv("ODDWATCH_LLM_URL", "https://one.example/v1")
+    monkeypatch.setenv("ODDWATCH_LLM_KEY", "secret")
+    other, same = connect("http://127.0.0.1:9/v1"), connect("https://one.example/v2")
+    assert isinstance(other, ServerModel) and isinstance(same, ServerModel)
+    assert "Authorization" not in other._client.headers and "Authorization" in same._client.headers
+
+
+def test_a_wrong_setting_names_its_variable(monkeypatch):
+    monkeypatch.setenv("ODDWATCH_LLM_TIMEOUT", "soon")
+    with pytest.raises(InputError, match="ODDWATCH_LLM_TIMEOUT"):
+        settings()
 
 
 @pytest.mark.parametrize(
-    "reply", [b"", b"prose", b'{"choices": []}', b'{"choices": [{"message": {"content": ""}}]}', b"[1"]
-)
-def test_an_answer_of_another_form_is_one_clear_error(server, reply):
-    Handler.reply = reply
-    with pytest.raises(ChatError, match="did not answer usably"):
-        ChatServer(server).ask("x", "y")
+    "url",
+    ["file:///etc/passwd", "ftp://x/v1", "http://", "http://x:99999", "http://[", "nothing", "",
+     "http://me:secret@x/v1", "http://x/v1?key=1"],
+)  # fmt: skip
+def test_only_http_addresses(url):
+    with pytest.raises(InputError, match="URL"):
+        connect(url)
 
 
-def test_http_error_and_no_server(server):
-    Handler.status, Handler.reply = 500, b"oops"
-    with pytest.raises(ChatError, match="500"):
-        ChatServer(server).ask("x", "y")
-    with pytest.raises(ChatError):
-        ChatServer("http://127.0.0.1:9/v1", timeout=2).ask("x", "y")
+def test_a_path_is_a_model_in_process(tmp_path):
+    (tmp_path / "x.gguf").write_bytes(b"not one")
+    with pytest.raises(ModelError, match="GGUF"):
+        connect(str(tmp_path / "x.gguf"))
+    with pytest.raises(ModelError, match="safetensors"):
+        connect(str(tmp_path))
 
 
-def test_only_http_addresses():
-    with pytest.raises(InputError, match="http"):
-        ChatServer("file:///etc/passwd")
-
-
-def test_another_language_goes_through_the_configured_model(server, monkeypatch):
-    german = "ein Mann mit einer roten Jacke liegt auf dem Boden"
-    monkeypatch.delenv("ODDWATCH_LLM_URL", raising=False)
-    assert configured() is None
+def test_another_language_goes_through_the_configured_model(chat_server, monkeypatch):
     with pytest.raises(InputError, match=r"not understood.*English"):
-        understood(german)
-    monkeypatch.setenv("ODDWATCH_LLM_URL", server)
-    Handler.reply = says("A man in a red jacket lies on the ground.")
-    query = understood(german)
+        understood(GERMAN)
+    monkeypatch.setenv("ODDWATCH_LLM_URL", chat_server.url)
+    chat_server.say("A man in a red jacket lies on the ground.")
+    query = understood(GERMAN)
     assert query.language == "de"
     assert {"upper.color.red", "posture.lying"} <= {a for s in query.slots for a in s.atoms}
