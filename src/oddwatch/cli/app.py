@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -21,15 +21,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("index")(index.index)
-app.command("search")(search.search)
+app.command("index", short_help="Pictures and videos into a gallery.")(index.index)
+app.command("search", short_help="Find people and moments with a sentence.")(search.search)
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(models.app, name="models")
-app.command("methods")(methods.methods)
-app.command("synth")(synth.synth)
+app.command("methods", short_help="The catalogue of methods.")(methods.methods)
+app.command("synth", short_help="Draw labelled street footage.")(synth.synth)
 app.add_typer(bench.app, name="bench")
 app.add_typer(train.app, name="train")
-app.command("demo")(demo.demo)
+app.command("demo", short_help="The whole tour on drawn footage.")(demo.demo)
 
 
 def _version(show: bool) -> None:
@@ -53,7 +53,8 @@ def _main(
 def run() -> None:
     """Parse the command line, run the verb, exit."""
     try:
-        app()
+        # Left to itself the parser prints its errors as a paragraph; here they are one line like all others.
+        sys.exit(app(standalone_mode=False) or 0)
     except KeyboardInterrupt:
         _fail("stopped; what was stored is kept, run the same command again to go on", 130)
     except BrokenPipeError:
@@ -66,9 +67,27 @@ def run() -> None:
         _fail(str(error), 2)
     except (OddwatchError, OSError) as error:
         _fail(str(error), 1)
+    except (
+        Exception
+    ) as error:  # the parser's own errors come from a copy it brings along, under no public name
+        if type(error).__name__ == "Abort":
+            _fail("stopped", 130)
+        if not hasattr(error, "format_message"):
+            raise
+        _usage(error)
 
 
-def _fail(message: str, status: int) -> None:
+def _usage(error: Any) -> NoReturn:
+    """A command line that cannot be read: one line, or the help where nothing was given."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.format_message(), err=True)
+        sys.exit(2)
+    verb = context.command_path if context else "oddwatch"
+    _fail(f"{error.format_message().rstrip('.')} (see: {verb} --help)", getattr(error, "exit_code", 2))
+
+
+def _fail(message: str, status: int) -> NoReturn:
     line = " ".join(message.split())
     sys.stderr.buffer.write(f"oddwatch: {line}\n".encode("utf-8", "backslashreplace"))
     sys.exit(status)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -49,6 +51,29 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """A remark on standard error."""
     typer.echo(text.encode("utf-8", "backslashreplace").decode(), err=True)
+
+
+def shown(source: str) -> str:
+    """A source for people: relative to the current folder when it lies below, odd bytes escaped."""
+    path = Path(source)
+    with suppress(ValueError, OSError):
+        path = path.relative_to(Path.cwd())
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def quoted(path: Path) -> str:
+    """A path as one writes it in a shell."""
+    return shlex.quote(os.fsencode(path).decode("utf-8", "backslashreplace"))
+
+
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:
+    """Lines of aligned columns, those numbered in ``right`` to the right; no trailing blanks."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
 
 
 def when(text: str | None, option: str) -> datetime | None:

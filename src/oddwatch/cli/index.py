@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +18,16 @@ from oddwatch.cli.common import (
     note,
     print_json,
     progress_bar,
+    quoted,
     say,
+    shown,
     when,
 )
+
+if TYPE_CHECKING:
+    from oddwatch.pipeline.index import IndexReport
+
+MOST_LINES = 30
 
 
 def index(
@@ -43,8 +52,11 @@ def index(
     cannot be read are reported and skipped.
     """
     from oddwatch.api import Gallery
+    from oddwatch.core import MediaError
     from oddwatch.pipeline.index import IndexOptions
 
+    if not any(os.path.lexists(i) or glob.glob(i, recursive=True) for i in inputs):  # noqa: PTH207
+        raise MediaError(shown(inputs[0]), "there is no such file or folder", "nothing was indexed")
     options = IndexOptions(
         fps=fps, sample=sample, camera=camera, start=when(start, "--start"), commit_seconds=commit
     )
@@ -56,12 +68,21 @@ def index(
     if json_:
         print_json(report.to_json())
     else:
-        for path, reason in report.skipped:
-            note(f"skipped {path}: {reason}")
-        for path, problem in report.problems:
-            note(f"{path}: {problem}")
-        say(report.summary())
-        if report.sources:
-            say(f'now: oddwatch search "a person in a red jacket" --gallery {gallery}')
+        _show(report, gallery)
     if not report.sources and not report.unchanged and report.skipped:
         raise typer.Exit(1)
+
+
+def _show(report: IndexReport, gallery: Path) -> None:
+    for path, reason in report.skipped[:MOST_LINES]:
+        note(f"skipped {shown(path)}: {reason}")
+    if len(report.skipped) > MOST_LINES:
+        note(f"skipped {len(report.skipped) - MOST_LINES} more; --json lists all")
+    for path, problem in report.problems[:MOST_LINES]:
+        note(f"{shown(path)}: {problem}")
+    if not report.sources and not report.unchanged:
+        note("oddwatch: nothing was indexed")
+        return
+    say(report.summary())
+    if report.sources:
+        say(f'now: oddwatch search "a person in a red jacket" --gallery {quoted(gallery)}')

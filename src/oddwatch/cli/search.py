@@ -16,6 +16,8 @@ from oddwatch.cli.common import (
     note,
     print_json,
     say,
+    shown,
+    table,
     when,
 )
 
@@ -51,7 +53,8 @@ def search(
 ) -> None:
     """Rank the people and moments of a gallery by a sentence, and say why.
 
-    The exit status is 0 with or without matches.
+    A star marks what fits; + words were seen, - words are contradicted, ? words could not be seen. The exit
+    status is 0 with or without matches.
     """
     from oddwatch.api import Gallery
     from oddwatch.core import InputError, Where
@@ -69,29 +72,34 @@ def search(
             like=like,
         )
         if html is not None:
-            note(f"report: {opened.report(result, html)}")
+            note(f"report: {shown(str(opened.report(result, html)))}")
         if clips is not None:
             for path in opened.clips(result, clips):
-                note(f"clip: {path}")
+                note(f"clip: {shown(str(path))}")
         print_json(result.to_json()) if json_ else _show(result, len(opened.store))
 
 
 def _show(result: SearchResult, size: int) -> None:
     if result.query.unread:
         note(f"not understood: {', '.join(result.query.unread)}")
-    if not result.hits:
-        say(f"nobody matches ({size} entries searched)")
-        return
-    if result.answer == "nobody matches":
-        say("nobody matches; the nearest:")
-    for hit in result.hits:
-        say(_line(hit))
+    fits = sum(hit.match for hit in result.hits)
+    if fits:
+        say(f"matches: {fits} of the first {len(result.hits)} (*), {size} entries searched")
+    else:
+        nearest = "; the nearest:" if result.hits else ""
+        say(f"nobody matches, {size} entries searched{nearest}")
+    if result.hits:
+        for line in table([_row(hit) for hit in result.hits], right=(0, 1, 3)):
+            say(line)
 
 
-def _line(hit: Hit) -> str:
-    at = "" if hit.time is None else f" at {int(hit.time) // 60:d}:{hit.time % 60:04.1f}"
-    sure = "" if hit.probability is None else f"{hit.probability:4.0%}"
+def _row(hit: Hit) -> tuple[str, ...]:
+    at = "" if hit.time is None else f"{int(hit.time) // 60:d}:{hit.time % 60:04.1f}"
+    if hit.probability is not None:
+        sure = f"{hit.probability:.0%}"
+    else:
+        sure = f"{hit.stages['like']:.2f}" if "like" in hit.stages else ""
     words = [f"+{w}" for w in hit.reason.matched]
     words += [f"-{w}" for w in hit.reason.contradicted] + [f"?{w}" for w in hit.reason.unknown]
-    mark = "*" if hit.match else " "
-    return f"{hit.rank:3d}{mark} {sure} {hit.kind:6s} {hit.source}{at}  {', '.join(words)}"
+    where = shown(hit.source) + (f" [{hit.camera}]" if hit.camera else "")
+    return f"{hit.rank}{'*' if hit.match else ' '}", sure, where, at, hit.kind, ", ".join(words)

@@ -23,7 +23,9 @@ def synth(
     scenes: Annotated[int, typer.Option(min=0, help="How many 20-second scenes.")] = 4,
     twins: Annotated[int, typer.Option(min=0, help="How many twin pairs of stills.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same footage.")] = 7,
-    codec: Annotated[Codec, typer.Option(help="Of the videos; H.264 comes from x264, which is GPL.")] = Codec.vp9,
+    codec: Annotated[
+        Codec, typer.Option(help="Of the videos; H.264 comes from x264, which is GPL.")
+    ] = Codec.vp9,
     json_: JsonOption = False,
 ) -> None:
     """Draw street scenes with people, anomalies and complete labels."""

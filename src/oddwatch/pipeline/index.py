@@ -115,9 +115,10 @@ def index(
         raise InputError("inputs", "expected at least one folder, file or glob")
     report = IndexReport()
     with report.timed("total"):
-        sources = list(
-            find([Path(i) if not isinstance(i, str) else i for i in inputs], report=_noting(report))
-        )
+        # A gallery kept inside the footage is no footage.
+        own = gallery.path.resolve()
+        found = find([Path(i) if not isinstance(i, str) else i for i in inputs], report=_noting(report, own))
+        sources = [s for s in found if not s.path.resolve().is_relative_to(own)]
         if not sources and not report.skipped:
             names = ", ".join(printable(i) for i in inputs)
             report.skipped.append((names, "holds no pictures or videos"))
@@ -130,8 +131,10 @@ def index(
     return report
 
 
-def _noting(report: IndexReport) -> Any:
+def _noting(report: IndexReport, own: Path) -> Any:
     def note(skipped: Skipped) -> None:
+        if skipped.path.resolve().is_relative_to(own):
+            return
         log.warning("skipped %s", skipped)
         report.skipped.append((printable(skipped.path), skipped.reason))
 
