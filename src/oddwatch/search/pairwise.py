@@ -52,7 +52,8 @@ def pivot_promote(items: Sequence[T], compare: Callable[[T, T], Verdict]) -> Pro
     N − 1 comparisons when the first is best, N(N − 1) / 2 at worst. A tie keeps the order.
     """
     comparisons = 0
-    todo, behind = list(range(len(items))), []
+    todo = list(range(len(items)))
+    behind: list[int] = []
     while todo:
         pivot, rest = todo[0], todo[1:]
         won = [compare(items[pivot], items[other]) == "b" for other in rest]
