@@ -13,6 +13,8 @@ from oddwatch._version import __version__
 from oddwatch.cli import bench, demo, gallery, index, methods, models, search, synth, train
 from oddwatch.core.errors import InputError, MediaError, OddwatchError
 
+STOPPED = 130
+
 app = typer.Typer(
     name="oddwatch",
     help="Ask your footage what went wrong: index pictures and videos, then search them with a sentence.",
@@ -54,9 +56,11 @@ def run() -> None:
     """Parse the command line, run the verb, exit."""
     try:
         # Left to itself the parser prints its errors as a paragraph; here they are one line like all others.
-        sys.exit(app(standalone_mode=False) or 0)
+        status = app(standalone_mode=False) or 0
+        # The parser turns Ctrl-C into a status of its own.
+        _stopped() if status == STOPPED else sys.exit(status)
     except KeyboardInterrupt:
-        _fail("stopped; what was stored is kept, run the same command again to go on", 130)
+        _stopped()
     except BrokenPipeError:
         # The reader went away (`| head`): nothing to say, and no second error while Python shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,10 +75,14 @@ def run() -> None:
         Exception
     ) as error:  # the parser's own errors come from a copy it brings along, under no public name
         if type(error).__name__ == "Abort":
-            _fail("stopped", 130)
+            _stopped()
         if not hasattr(error, "format_message"):
             raise
         _usage(error)
+
+
+def _stopped() -> NoReturn:
+    _fail("stopped; what was stored is kept, run the same command again to go on", STOPPED)
 
 
 def _usage(error: Any) -> NoReturn:
