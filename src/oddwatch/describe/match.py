@@ -206,7 +206,7 @@ def assess(query: Query, facts: Facts, threshold: float | None = None) -> Assess
     found = [_evidence(slot, facts, by_slot.get(id(slot))) for slot in query.slots]
     score = float(evidence @ plan.weight) if len(evidence) else 0.0
     reason = _reason(query, found)
-    likely = probability(query, score, evidence)
+    likely = float(probabilities(query, facts.p[None], facts.known[None])[0])
     return Assessment(score, reason, likely, is_match(query, reason, likely, threshold))
 
 
@@ -262,50 +262,71 @@ def _reason(query: Query, found: Sequence[Evidence]) -> Reason:
 DOING = frozenset({"posture", "action", "motion"})
 CLEAR = 0.35
 """Slots of less weight than this (hints of the parser) refuse nobody."""
+SUREST = 4.0
+"""Most log odds a slot counts when it is asked whether it holds."""
 FEATURES = ("bias", "score", "weakest", "color", "doing", "seen")
 
 
-def features(query: Query, evidence: np.ndarray) -> np.ndarray:
-    """(N, 6) what the calibration reads of (N, S) slot evidence, in the order of FEATURES: 1, the score, the soft
-    minimum of all clear slots (−log mean e^−evidence), the lowest colour, the lowest doing (0 without one), and the
-    share of the weight that could be seen. One slot that speaks against an entry refuses it, whatever the rest."""
+def slot_odds(query: Query, p: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(N, S) log odds, −4 to 4, that each visible slot holds as written, by its best alternative; NaN is unknown.
+
+    Evidence says whom a slot points to, odds say whether it holds: a rare colour at 0.01 is little evidence against
+    anybody, for nobody wears it, and yet no match.
+    """
+    plan = _plan(query)
+    if not len(plan.slots):
+        return np.zeros((len(p), 0))
+    seen = known[:, plan.index] & (plan.alt > 0)
+    holds = np.where(seen, plan.alt * p[:, plan.index].astype(np.float64), 0.0).max(axis=-1)
+    odds = np.clip(_logit(np.where(plan.sign > 0, holds, 1 - holds)), -SUREST, SUREST)
+    return np.where(seen.any(axis=-1), odds, np.nan)
+
+
+def features(query: Query, evidence: np.ndarray, odds: np.ndarray) -> np.ndarray:
+    """(N, 6) what the calibration reads, in the order of FEATURES, of (N, S) :func:`slot_evidence` and
+    :func:`slot_odds`: 1, the score, the soft minimum of the odds of all clear slots (−log mean e^−odds), the lowest
+    odds of a colour and of a doing (0 without one), and the share of the weight that could be seen. So one slot that
+    does not hold refuses an entry, whatever the rest."""
     plan = _plan(query)
     out = np.zeros((len(evidence), len(FEATURES)))
     out[:, 0], out[:, 1] = 1.0, evidence @ plan.weight
     clear = np.array([s.weight >= CLEAR for s in plan.slots], bool)
     color = clear & np.array([s.kind == "color" for s in plan.slots], bool)
     doing = clear & np.array([s.kind in DOING for s in plan.slots], bool)
-    if clear.any():
-        out[:, 2] = -np.log(np.exp(-evidence[:, clear]).mean(axis=1))
+    unknown = np.isnan(odds)
+    count = (clear & ~unknown).sum(axis=1)
+    against = np.where(clear & ~unknown, np.exp(-np.nan_to_num(odds)), 0.0).sum(axis=1)
+    out[:, 2] = np.where(count > 0, -np.log(np.maximum(against, 1e-9) / np.maximum(count, 1)), 0.0)
     for column, chosen in ((3, color), (4, doing)):
-        if chosen.any():
-            out[:, column] = evidence[:, chosen].min(axis=1)
-    out[:, 5] = (evidence != 0) @ plan.weight
+        lowest = np.where(chosen & ~unknown, odds, np.inf).min(axis=1, initial=np.inf)
+        out[:, column] = np.where(np.isinf(lowest), 0.0, lowest)
+    out[:, 5] = ~unknown @ plan.weight
     return out
 
 
-def probability(query: Query, score: float, evidence: np.ndarray | None = None) -> float:
-    """How likely it is that the entry is what the sentence means, 0–1, by the packaged logistic calibration.
+def probability(query: Query, score: float) -> float:
+    """How likely it is that an entry of this ``score`` is what the sentence means, 0–1, by the packaged logistic.
 
-    ``evidence`` (S,) of :func:`slot_evidence` makes it sharper: then the weakest slots count. Even odds are those of a
-    true sentence and one that is wrong in one slot. A query without a visible slot gives 0.
+    Even odds are those of a true sentence and one that is wrong in one slot. A query without a visible slot gives 0.
     """
     if not _plan(query).slots:
         return 0.0
-    if evidence is not None:
-        return float(probabilities(query, evidence[None])[0])
     parameters = calibration()["score_only"]
     z = parameters.get("bias", 0.0) + parameters.get("score", 0.0) * score
     return float(1 / (1 + np.exp(-np.clip(z, -30, 30))))
 
 
-def probabilities(query: Query, evidence: np.ndarray) -> np.ndarray:
-    """(N,) :func:`probability` of many entries, from their (N, S) :func:`slot_evidence`."""
+def probabilities(query: Query, p: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(N,) the same, sharper, from all facts (N, A): the weakest slots count, and a colour or doing whose odds are
+    below the calibrated ``refuse`` leaves half of the threshold at most."""
     if not _plan(query).slots:
-        return np.zeros(len(evidence))
-    parameters = calibration()["with_evidence"]
-    z = features(query, evidence) @ np.array([parameters.get(n, 0.0) for n in FEATURES])
-    out: np.ndarray = 1 / (1 + np.exp(-np.clip(z, -30, 30)))
+        return np.zeros(len(p))
+    limits = calibration()
+    x = features(query, slot_evidence(query, p, known), slot_odds(query, p, known))
+    z = x @ np.array([limits["with_evidence"].get(n, 0.0) for n in FEATURES])
+    likely = 1 / (1 + np.exp(-np.clip(z, -30, 30)))
+    refused = x[:, 3:5].min(axis=1) < limits["refuse"]
+    out: np.ndarray = np.where(refused, np.minimum(likely, limits["threshold"] / 2), likely)
     return out
 
 

@@ -55,25 +55,29 @@ def fact_rows(db: sqlite3.Connection, rows: Sequence[int]) -> dict[int, tuple[st
     return found
 
 
-def load(db: sqlite3.Connection, rows: Sequence[int], full: bool) -> dict[int, Entry]:
-    """Entries by row number; with all their children if ``full``."""
+def load(db: sqlite3.Connection, rows: Sequence[int], full: bool, facts: bool = False) -> dict[int, Entry]:
+    """Entries by row number; with all their children if ``full``, with their facts if ``facts``."""
     found: dict[int, Entry] = {}
     for marks, part in _chunks(rows):
         query = f"FROM entries e JOIN sources s ON s.n=e.source WHERE e.n IN ({marks})"
         for row in db.execute(f"SELECT {codec.ENTRY_COLUMNS} {query}", part):
             found[row[0]] = codec.entry_back(row)
+        if full or facts:
+            _fill_facts(db, found, marks, part)
         if full:
             _fill(db, found, marks, part)
     return found
 
 
+def _fill_facts(db: sqlite3.Connection, found: dict[int, Entry], marks: str, part: Sequence[int]) -> None:
+    query = f"SELECT entry, schema, p, known, boxes FROM facts WHERE entry IN ({marks})"
+    for n, *row in db.execute(query, part):
+        found[n] = replace(found[n], facts=codec.facts_back(*row))
+
+
 def _fill(db: sqlite3.Connection, found: dict[int, Entry], marks: str, part: Sequence[int]) -> None:
     for n, data in db.execute(f"SELECT entry, data FROM details WHERE entry IN ({marks})", part):
         found[n] = codec.with_details(found[n], data)
-    for n, *row in db.execute(
-        f"SELECT entry, schema, p, known, boxes FROM facts WHERE entry IN ({marks})", part
-    ):
-        found[n] = replace(found[n], facts=codec.facts_back(*row))
     for n, *row in db.execute(f"SELECT entry, dtype, shape, data FROM tokens WHERE entry IN ({marks})", part):
         found[n] = replace(found[n], tokens=codec.tokens_back(*row))
     for n, jpeg in db.execute(f"SELECT entry, jpeg FROM thumbs WHERE entry IN ({marks})", part):

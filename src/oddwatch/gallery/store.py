@@ -363,11 +363,14 @@ class Gallery:
             )
         return found[0]
 
-    def get_many(self, ids: Sequence[str], *, full: bool = True) -> list[Entry]:
-        """Entries in the order of ``ids``; those that are not there are left out."""
+    def get_many(self, ids: Sequence[str], *, full: bool = True, facts: bool = False) -> list[Entry]:
+        """Entries in the order of ``ids``; those that are not there are left out.
+
+        ``full=False`` leaves out all but their own row, and with ``facts`` their facts.
+        """
         with self._reading():
             numbers = report.numbers(self._db, ids)
-            found = report.load(self._db, list(numbers.values()), full)
+            found = report.load(self._db, list(numbers.values()), full, facts)
         return [found[numbers[i]] for i in ids if i in numbers]
 
     def facts_of(self, ids: Sequence[str], schema: str) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -38,6 +38,8 @@ RIDGE = 0.02
 SMALLEST = 100
 """People of the smallest gallery in which "nobody matches" is fitted; the largest has all."""
 LENGTHS = ("short", "long")
+REFUSALS = (-3.0, -2.5, -2.0, -1.5)
+"""Log odds of a colour or doing below which nobody matches: the choices (0.05 to 0.18)."""
 RARITY = 0.5
 """Share of family B's own rare words in the report."""
 GARMENTS = {"upper": "lower", "lower": "upper"}
@@ -226,7 +228,8 @@ def first_hits(people: People, asked: Sequence[Trial]) -> tuple[np.ndarray, np.n
         query = parse(trial.text)
         if match.visible_slots(query) and len(trial.among):
             said = match.slot_evidence(query, people.p[trial.among], people.known[trial.among])
-            x = match.features(query, said)
+            odds = match.slot_odds(query, people.p[trial.among], people.known[trial.among])
+            x = match.features(query, said, odds)
             rows.append(x[int(x[:, 1].argmax())])
             true.append(trial.true)
             swaps.append(trial.swap)
@@ -262,14 +265,22 @@ def best_threshold(p: np.ndarray, y: np.ndarray) -> float:
 
 
 def fit_answer(people: People, asked: Sequence[Trial]) -> dict[str, Any]:
-    """``score_only``, ``with_evidence`` and ``threshold``."""
+    """``score_only``, ``with_evidence``, ``refuse`` and ``threshold``."""
     x, y, _ = first_hits(people, asked)
     short, whole = logistic(x[:, :2], y), logistic(x, y)
     chance = 1 / (1 + np.exp(-x @ whole))
+    lowest = x[:, 3:5].min(axis=1)
+    tried = []
+    for refuse in REFUSALS:
+        held = np.where(lowest < refuse, 0.0, chance)
+        cut = best_threshold(held, y)
+        tried.append((float((held[y] >= cut).mean() + (held[~y] < cut).mean()), refuse, cut))
+    _, refuse, cut = max(tried)
     return {
         "score_only": {n: round(float(b), 4) for n, b in zip(match.FEATURES[:2], short, strict=True)},
         "with_evidence": {n: round(float(b), 4) for n, b in zip(match.FEATURES, whole, strict=True)},
-        "threshold": round(best_threshold(chance, y), 4),
+        "refuse": refuse,
+        "threshold": round(cut, 4),
     }
 
 
@@ -281,7 +292,8 @@ def report_answers(people: People, asked: Sequence[Trial]) -> dict[str, float]:
     x, y, swaps = first_hits(people, asked)
     parameters = match.calibration()["with_evidence"]
     z = x @ np.array([parameters.get(n, 0.0) for n in match.FEATURES])
-    said = 1 / (1 + np.exp(-z)) >= match.calibration()["threshold"]
+    limits = match.calibration()
+    said = (1 / (1 + np.exp(-z)) >= limits["threshold"]) & (x[:, 3:5].min(axis=1) >= limits["refuse"])
     out = {"right_matches": float(said[y].mean()), "right_nobody": float((~said[~y]).mean())}
     for kind in sorted(set(swaps) - {""}):
         out[f"right_nobody {kind}"] = float((~said[np.array(swaps) == kind]).mean())
@@ -319,7 +331,13 @@ def train_calibration(
     held = draw_people(seed + REPORT_SEED - FIT_SEED, max(people // 2, 50), models, progress)
     told = json.loads(match.CALIBRATION.read_text(encoding="utf-8"))
     fitted = {k: told[k] for k in ("matched", "contradicted", "mixture")}
-    unfitted = {"kinds": {"other": 0.5}, "threshold": 0.5, "score_only": {}, "with_evidence": {}}
+    unfitted = {
+        "kinds": {"other": 0.5},
+        "threshold": 0.5,
+        "refuse": -3.0,
+        "score_only": {},
+        "with_evidence": {},
+    }
     try:
         match.use_calibration(fitted | unfitted)
         fitted["kinds"] = fit_kinds(train, captions(train, "A", seed))

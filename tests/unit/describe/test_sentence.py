@@ -287,3 +287,88 @@ def test_reading_is_deterministic_and_quick() -> None:
         assert parse(text) == first
     # 3 ms is the goal; ten times that keeps a busy machine from failing the test.
     assert (time.process_time() - start) / 50 < 0.03
+
+
+def _slots(text: str) -> dict[str, list[tuple[str, str, bool, float]]]:
+    out: dict[str, list[tuple[str, str, bool, float]]] = {}
+    for s in parse(text).slots:
+        best = max(s.atoms, key=lambda a: s.atoms[a], default="")
+        out.setdefault(s.words, []).append((s.about, best, s.negated, s.weight))
+    return out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a woman in dark jacket",
+        "a woman in dark dungarees",
+        "a man in dark, baggy trousers",
+        "a man in dark and white shirt",
+    ],
+)
+def test_dark_before_a_garment_is_its_colour_and_no_night(text: str) -> None:
+    atoms = {a for s in parse(text).slots for a in s.atoms}
+    assert "light.night" not in atoms
+
+
+@pytest.mark.parametrize("text", ["a man in the dark", "people run in the dark", "a man walking at night"])
+def test_the_dark_by_itself_is_night(text: str) -> None:
+    assert "light.night" in {a for s in parse(text).slots for a in s.atoms}
+
+
+def test_dark_and_more_before_a_garment_colours_it() -> None:
+    assert _slots("a man in dark, baggy trousers")["dark"][0][:2] == ("lower", "lower.color.black")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "atom"),
+    [
+        ("no one is wearing a hat", "hat", "head.wear.hat"),
+        ("nobody is running", "running", "posture.running"),
+        ("no people are running", "running", "posture.running"),
+        ("nobody with a red jacket", "jacket", "upper.type.jacket"),
+    ],
+)
+def test_what_nobody_does_is_denied(text: str, words: str, atom: str) -> None:
+    query = parse(text)
+    slot = next(s for s in query.slots if s.words == words)
+    assert slot.negated and atom in slot.atoms
+    assert query.target == "moment"
+    assert not any("count.none" in s.atoms for s in query.slots)
+
+
+def test_nobody_at_a_place_is_an_empty_place() -> None:
+    query = parse("nobody in the street")
+    assert {a: s.negated for s in query.slots for a in s.atoms}["count.none"] is False
+
+
+def test_nobody_else_is_alone_and_asks_for_a_person() -> None:
+    query = parse("A man in a red jacket walks. No one else is close by.")
+    assert query.target == "person"
+    assert any(s.atoms == {"company.alone": 1.0} and not s.negated for s in query.slots)
+
+
+def test_a_denial_by_nobody_ends_with_its_clause() -> None:
+    said = _slots("nobody is running but a man is sitting on a bench")
+    assert said["running"][0][2] and not said["sitting on"][0][2]
+
+
+@pytest.mark.parametrize(
+    "text", ["a man in a black jacket and white shirt", "a man in a white shirt and a black jacket"]
+)
+def test_of_what_is_worn_under_a_jacket_little_is_seen(text: str) -> None:
+    said = _slots(text)
+    assert said["black"][0][3] == 2 * said["white"][0][3]
+    assert said["jacket"][0][3] == 2 * said["shirt"][0][3]
+
+
+def test_two_garments_of_one_layer_count_alike() -> None:
+    said = _slots("a man in a red shirt and black trousers")
+    assert said["red"][0][3] == said["black"][0][3] == 1.0
+
+
+def test_clothes_said_of_another_are_the_subjects_where_nothing_else_is_worn() -> None:
+    lone = _slots("a man pushing another person on the street in a red jacket")
+    assert lone["red"][0] == ("upper", "upper.color.red", False, 0.5)
+    both = _slots("a man in blue hits a woman in a red dress")
+    assert both["red"][0][:2] == ("other", "") and both["blue"][0][0] == "upper"

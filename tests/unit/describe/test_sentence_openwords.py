@@ -49,3 +49,23 @@ def test_the_packaged_vectors_belong_to_the_tables() -> None:
     packaged = Toy((), "all-MiniLM-L6-v2-int8")
     message = "run scripts/evaluate_open_words.py DICT --write after editing the tables"
     assert key == openwords.key_of(packaged, openwords.prototype_senses()), message
+
+
+def test_a_word_is_embedded_once_and_a_sentence_in_one_batch() -> None:
+    class Counting:
+        id, dim = "counting", 8
+
+        def __init__(self) -> None:
+            self.calls: list[list[str]] = []
+
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            self.calls.append(list(texts))
+            return np.random.default_rng(len(texts)).normal(size=(len(texts), 8)).astype(np.float32)
+
+    encoder = Counting()
+    parse("a gizmo frobnicates the widgetlike quokka", encoder)
+    first = list(encoder.calls)
+    parse("a gizmo frobnicates the widgetlike quokka", encoder)
+    assert encoder.calls == first
+    words = [c for c in first if len(c) < 100]
+    assert len(words) == 1 and len(words[0]) > 1

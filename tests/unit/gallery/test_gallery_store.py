@@ -307,3 +307,20 @@ def test_the_content_hash_knows_content_only(tmp_path, make):
     assert fill("c", [1, 2], "/here") != first
     assert fill("d", [1, 2, 3], "/here", label="x") != first
     assert fill("e", [1, 2, 3], "/here", thumbnail=b"x") != first
+
+
+def test_facts_of_many_entries_are_those_of_each(tmp_path, make):
+    with Gallery.open(tmp_path / "g") as g:
+        g.add([make(1), make(2), make(3, facts=None)])
+        ids, p, known = g.facts_of(["e00002", "none", "e00003", "e00001"], "s1")
+        assert ids == ["e00002", "e00001"]
+        for row, name in enumerate(ids):
+            whole = g.get(name).facts
+            assert np.array_equal(p[row], whole.p) and np.array_equal(known[row], whole.known)
+        assert g.facts_of([], "s1")[0] == []
+        with pytest.raises(GalleryError, match="index the media again"):
+            g.facts_of(["e00001"], "s2")
+        (light,) = g.get_many(["e00001"], full=False, facts=True)
+        assert (
+            light.thumbnail is None and not light.vectors and light.facts.boxes == g.get("e00001").facts.boxes
+        )

@@ -44,6 +44,8 @@ class NounReader:
     moment: bool | None = None
     people: int = 0
     state: State = field(default_factory=State)
+    nobody: list[tuple[int, int]] = field(default_factory=list)
+    others_clothes: list[NounPhrase] = field(default_factory=list)
 
     def _frame(self, marker: str, np: NounPhrase) -> bool:
         """Replace the verb's atoms where the table knows this verb with this object."""
@@ -228,8 +230,7 @@ class NounReader:
         if s.denied and first and s.subject is not None and cls != "nobody":
             return  # "a car without a driver": nothing here sees who is not in it
         if cls == "nobody" or (s.denied and first):
-            self._add(np.start, np.end, {"count.none": 1.0}, "scene", negated=False)
-            self.moment, self.people, s.denied = True, 1, False
+            self._nobody(np, first)
             return
         if (object_of or another) and not (first and self._introduces()):
             self._companion(np, another)
@@ -257,6 +258,16 @@ class NounReader:
         self.people += 1
         if np.colours and not s.other and np.head.low and cls == "person":
             self._colours(np, "", 0.3)
+
+    def _nobody(self, np: NounPhrase, first: bool) -> None:
+        after = next((u for u in self.units if u.start >= np.end), None)
+        self.state.denied = False
+        if not first or (after is not None and after.low == "else"):
+            self._add(np.start, np.end, {"company.alone": 1.0}, "scene", negated=False)
+            return
+        self._add(np.start, np.end, {"count.none": 1.0}, "scene", negated=False)
+        self.nobody.append((np.start, np.end))
+        self.moment = True
 
     def _introduces(self) -> bool:
         """Whether the first person named is the one asked for though a verb precedes: "the image shows a man",
@@ -334,6 +345,8 @@ class NounReader:
             for colour in np.colours:
                 self._add(colour.start, colour.end, {}, whose, kind="color", weight=0.5)
             self._add(np.head.start, np.head.end, {}, whose, kind="garment", weight=0.4)
+            if s.other:
+                self.others_clothes.append(np)
             s.topic = np
             return
         s.garment = region
@@ -519,6 +532,18 @@ class NounReader:
                     self._add(unit.start, np.end, {atom: 1.0}, "upper", kind="garment", weight=0.5)
         if np.colours and not s.denied:
             self._colours(np, region if region in COLOURED else "", 0.3)
+
+    def claim_clothes(self) -> None:
+        """Clothes said of another, where nothing is said of the subject's: a description of one person tells that
+        person's clothes more often, so they become the subject's at half weight."""
+        mine = any(s.about in ("upper", "lower") and s.kind in ("color", "garment") for s in self.slots)
+        if mine or not self.others_clothes:
+            return
+        for np in self.others_clothes:
+            self.slots = [s for s in self.slots if not (s.about == "other" and np.start <= s.start < np.end)]
+            first, self.state = len(self.slots), State(subject=self.state.subject)
+            self._garment(np)
+            self.slots[first:] = [replace(s, weight=round(0.5 * s.weight, 3)) for s in self.slots[first:]]
 
 
 def s_end(np: NounPhrase | None) -> int:

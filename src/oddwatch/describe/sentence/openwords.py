@@ -82,10 +82,28 @@ def prototypes(encoder: TextEncoder) -> dict[str, Prototypes]:
     return _CACHE[encoder.id]
 
 
+KEPT_WORDS = 20_000
+MOST_WORDS = 8
+"""New words embedded a sentence; more would cost more time than their guesses are worth."""
+_VECTORS: dict[str, dict[str, np.ndarray]] = {}
+
+
+def vectors_of(words: list[str], encoder: TextEncoder) -> np.ndarray:
+    """(N, D) float32 vectors of single words; each word is embedded once a process."""
+    kept = _VECTORS.setdefault(encoder.id, {})
+    new = [w for w in dict.fromkeys(words) if w not in kept]
+    if new:
+        if len(kept) + len(new) > KEPT_WORDS:
+            kept.clear()
+            new = list(dict.fromkeys(words))
+        kept.update(zip(new, np.asarray(encoder.encode(new), np.float32), strict=True))
+    return np.array([kept[w] for w in words])
+
+
 def nearest(words: list[str], tag: str, encoder: TextEncoder) -> list[tuple[Sense, float]]:
     """The winning sense of each word and its nearest phrase's cosine; −1 where no row has half of the votes."""
     table = prototypes(encoder)[tag]
-    cosine = np.asarray(encoder.encode(words), np.float32) @ table.vectors.T
+    cosine = vectors_of(words, encoder) @ table.vectors.T
     found = []
     for line in cosine:
         top = np.argsort(-line)[:VOTERS]
@@ -100,8 +118,14 @@ def nearest(words: list[str], tag: str, encoder: TextEncoder) -> list[tuple[Sens
 def resolve(units: list[Unit], encoder: TextEncoder, least: float = LEAST) -> list[Unit]:
     """Give the open words of a sentence the sense of the nearest table word, in place; those that got one."""
     resolved: list[Unit] = []
+    wanted = [u for u in units if u.tag in OPEN_TAGS and len(u.low) > 2]
+    allowed = set(list(dict.fromkeys(u.lemma for u in wanted))[:MOST_WORDS])
+    wanted = [u for u in wanted if u.lemma in allowed]
+    if not wanted:
+        return resolved
+    vectors_of([u.lemma for u in wanted], encoder)
     for tag in ("N", "V"):
-        open_units = [u for u in units if OPEN_TAGS.get(u.tag) == tag and len(u.low) > 2][:40]
+        open_units = [u for u in wanted if OPEN_TAGS.get(u.tag) == tag]
         if not open_units:
             continue
         for unit, (sense, cosine) in zip(

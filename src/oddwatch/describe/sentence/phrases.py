@@ -83,9 +83,7 @@ def noun_phrase(units: list[Unit], at: int) -> tuple[NounPhrase, int] | None:
 def _inside(units: list[Unit], i: int, np: NounPhrase) -> int:
     while i < len(units):
         unit = units[i]
-        if unit.tag == "COL" or (
-            unit.tag == "TONE" and _reaches(units, i, ("COL", "TONE", "N", "ADJ", "NX", "ADJX"))
-        ):
+        if unit.tag == "COL" or (unit.tag == "TONE" and _tones(units, i, np)):
             if np.head is not None:
                 break
             i = _colour(units, i, np)
@@ -122,6 +120,13 @@ def _same_noun(head: Unit, unit: Unit) -> bool:
 
 def _reaches(units: list[Unit], i: int, tags: tuple[str, ...]) -> bool:
     return i + 1 < len(units) and units[i + 1].tag in tags
+
+
+def _tones(units: list[Unit], i: int, np: NounPhrase) -> bool:
+    """Whether "dark" speaks of a thing that follows: "dark jeans", "dark, baggy jeans"."""
+    if _reaches(units, i, ("COL", "TONE", "N", "ADJ", "NX", "ADJX")):
+        return True
+    return i + 2 < len(units) and units[i + 1].low in (",", "and", "or") and _continues(units, i + 1, np)
 
 
 def _continues(units: list[Unit], i: int, np: NounPhrase) -> bool:

@@ -12,6 +12,7 @@ Readings chosen where English is ambiguous:
 
 from __future__ import annotations
 
+from oddwatch.describe.sentence.finish import deny_after, under_layers
 from oddwatch.describe.sentence.nouns import NounReader, State
 from oddwatch.describe.sentence.phrases import noun_phrase
 from oddwatch.describe.sentence.words import Unit
@@ -25,6 +26,8 @@ class Reader(NounReader):
         at = 0
         while at < len(self.units):
             at = self._step(at)
+        self.claim_clothes()
+        self.slots = under_layers(deny_after(self.slots, self.text.lower(), self.nobody))
 
     def _step(self, at: int) -> int:
         unit, s = self.units[at], self.state

@@ -196,6 +196,19 @@ def _noun_like(token: Token, lex: Lexicon) -> bool:
     )
 
 
+def _describes_next(found: list[Token], at: int, length: int, lex: Lexicon) -> bool:
+    """Whether a phrase such as "in dark" is a preposition and the start of a noun phrase: "in dark jacket", "in dark,
+    baggy jeans", "in dark dungarees"."""
+    rest = found[at + length : at + length + 2]
+    if not rest:
+        return False
+    if rest[0].low.isalpha() and rest[0].low not in FUNCTION:
+        return _noun_like(rest[0], lex) or not any(lex.classes.get(lemma) for lemma, _ in rest[0].forms)
+    # "in the dark, people run" is a place or a time.
+    named = any(t.low in SKIPPED for t in found[at : at + length])
+    return not named and rest[0].low in (",", "and", "or") and len(rest) > 1 and _noun_like(rest[1], lex)
+
+
 def _matches(found: list[Token], at: int, lex: Lexicon) -> tuple[int, list[tuple[str, str, Sense | None]]]:
     """The longest phrase that starts at a token: its length and its readings (tag, form, sense)."""
     best = 0
@@ -210,12 +223,7 @@ def _matches(found: list[Token], at: int, lex: Lexicon) -> tuple[int, list[tuple
             last = found[at + length - 1].low
             if rest and at + length < len(found) and found[at + length].low in ("'s", "’s"):
                 continue
-            if (
-                rest
-                and last in OPEN_ENDS
-                and at + length < len(found)
-                and _noun_like(found[at + length], lex)
-            ):
+            if rest and last in OPEN_ENDS and _describes_next(found, at, length, lex):
                 continue
             if length > best:
                 best, readings = length, []
