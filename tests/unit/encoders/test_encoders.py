@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from oddwatch.core import ImageEncoder, InputError, ModelError, TextEncoder
 from oddwatch.encoders import CARDS, ENCODERS, load, weights
-from oddwatch.encoders.pose import PoseModel, letterbox, read_people
+from oddwatch.encoders.pose import PoseModel, letterbox, pose_id, read_people
 from oddwatch.encoders.sentence import SentenceEncoder
 from oddwatch.encoders.session import product_may_overflow, providers, session
 from oddwatch.encoders.vit import LAYERS, PatchEncoder, encoder_id, fit_square, resize
@@ -186,6 +187,27 @@ def test_nobody_on_an_empty_wall_and_wrong_input(pose: PoseModel) -> None:
         pose.detect(picture(0), 300)
     with pytest.raises(InputError, match="uint8"):
         pose.detect(np.zeros((9, 9, 3)), 256)
+
+
+@pytest.mark.parametrize(("size", "rows"), [("256x256", slice(0, 256)), ("192x256", slice(32, 224))])
+def test_the_rewritten_pose_graph_gives_what_its_origin_gave(size: str, rows: slice) -> None:
+    # street.png is a part of a generated frame; the golden rows are the origin's outputs on it.
+    here = Path(__file__).parent
+    golden = np.array(json.loads((here / "golden_pose.json").read_text())[size])
+    with Image.open(here / "street.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))[rows]
+    found = session(weights.path("pose"), 2, "cpu").run(None, {"input": pixels[None].astype(np.int32)})[0][0]
+    sure = golden[:, 55] > 0.1
+    assert found.shape == (6, 56) and sure.sum() >= 2
+    assert np.abs(found[sure] - golden[sure]).max() < 1e-3
+
+
+def test_the_smallest_picture_passes_and_the_id_names_the_weights(pose: PoseModel, tmp_path: Path) -> None:
+    assert pose.detect(np.zeros((1, 1, 3), np.uint8), 32) == []
+    digest = next(e["sha256"] for e in weights.manifest() if e["name"] == "pose")
+    assert pose.id == pose_id() and digest[:8] in pose.id
+    (tmp_path / "pose.onnx").write_bytes(b"other weights")
+    assert pose_id(tmp_path / "pose.onnx") != pose_id(weights.path("pose")) != pose.id
 
 
 def test_people_on_a_real_frame(pose: PoseModel, data_folder: Path) -> None:
