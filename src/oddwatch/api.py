@@ -53,15 +53,20 @@ class Gallery:
 
     def index(
         self,
-        inputs: Iterable[str | Path],
+        inputs: str | Path | Iterable[str | Path],
         *,
         options: IndexOptions | None = None,
         progress: Progress | None = None,
     ) -> IndexReport:
-        """Find people and moments in files, folders and globs, and remember them. Resumable."""
+        """Find people and moments in files, folders and globs, and remember them. Resumable.
+
+        Raises:
+            InputError: no input at all. GalleryError: the gallery cannot be written (disk full, read-only).
+        """
         from oddwatch.pipeline.index import IndexOptions, index
 
-        return index(list(inputs), self.store, self.models, options or IndexOptions(), progress)
+        given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+        return index(given, self.store, self.models, options or IndexOptions(), progress)
 
     def search(
         self,
