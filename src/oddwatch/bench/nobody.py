@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from oddwatch.core import InputError
 from oddwatch.datasets.records import Record
 from oddwatch.metrics.retrieval import bootstrap
 
+GARMENTS = {"upper": "lower", "lower": "upper"}
 COLOR_POOL = (
     "orange",
     "yellow",
@@ -65,10 +66,39 @@ def swapped_color(
     return None
 
 
-def swapped_action(text: str, taken: str, rng: np.random.Generator) -> str | None:
-    """``text`` with its first doing ("walking") replaced by one whose word is nowhere in ``taken``."""
+def swapped_pair(
+    record: Record, text: str, worn: Sequence[Mapping[str, frozenset[str]]], rng: np.random.Generator
+) -> str | None:
+    """``text`` with one garment's colour replaced so that nobody wears that colour with the other garment's, which the
+    text names too: for galleries that hold every colour. ``worn`` are the accepted colours of every record."""
+    own = {g: accepted_colors(annotated(record.facts, f"{g}.color") or "") for g in GARMENTS}
+    named = {g: _named(text, own[g] - own[o]) for g, o in GARMENTS.items()}
+    for garment in rng.permutation(list(GARMENTS)).tolist():
+        other = GARMENTS[garment]
+        place = named[garment]
+        if place is None or named[other] is None:
+            continue
+        partners = [w[garment] for w in worn if w[other] & own[other]]
+        absent = [c for c in COLOR_POOL if c not in own[garment] and not any(c in p for p in partners)]
+        if absent:
+            new = absent[int(rng.integers(len(absent)))]
+            return text[: place.start()] + new + text[place.end() :]
+    return None
+
+
+def _named(text: str, colors: frozenset[str]) -> re.Match[str] | None:
+    found = (m for m in re.finditer(r"[A-Za-z]+", text) if set(WORDS.get(m[0].lower(), ())) & colors)
+    return next(found, None)
+
+
+def swapped_action(
+    text: str, taken: str, rng: np.random.Generator, combined: Sequence[str] = ()
+) -> str | None:
+    """``text`` with its first doing ("walking") replaced by one whose word is nowhere in ``taken``, or in none of
+    ``combined``, the words about those who wear what the text says, where that is given."""
     found = _DOING.search(text)
-    absent = [a for a, stems in ACTION_POOL.items() if not re.search(rf"\b(?:{stems})", taken)]
+    where = " ".join(combined) if combined else taken
+    absent = [a for a, stems in ACTION_POOL.items() if not re.search(rf"\b(?:{stems})", where)]
     if found is None or not absent:
         return None
     new = absent[int(rng.integers(len(absent)))]
@@ -79,16 +109,20 @@ def falsified(gallery: Gallery, seed: int) -> list[tuple[str, str, str]]:
     """(true caption, its falsified twin, ``color`` or ``action``) for every record that allows one, in a
     seeded order. The first caption of each record is used.
 
-    Empty unless every record has annotated facts: what nobody wrote down is not known to be absent.
+    What is swapped in is nowhere in the gallery; where a gallery holds it all, it is nowhere with the colour of the
+    other garment (of the upper one, for a doing) that the caption names. Empty unless every record has annotated
+    facts: what nobody wrote down is not known to be absent.
     """
     if not all(r.facts for r in gallery.records):
         return []
     rng = np.random.default_rng(seed)
-    taken: dict[str, set[str]] = {"upper": set(), "lower": set()}
-    for record in gallery.records:
-        for garment, colors in taken.items():
-            colors |= accepted_colors(annotated(record.facts, f"{garment}.color") or "", lenient=True)
-    words = " ".join(t for r in gallery.records for t in (*r.captions, str(r.facts))).lower()
+    worn = [
+        {g: accepted_colors(annotated(r.facts, f"{g}.color") or "", lenient=True) for g in GARMENTS}
+        for r in gallery.records
+    ]
+    taken = {g: set().union(*(w[g] for w in worn)) for g in GARMENTS}
+    about = [" ".join((*r.captions, str(r.facts))).lower() for r in gallery.records]
+    words = " ".join(about)
     pairs = []
     for i in rng.permutation(len(gallery.records)).tolist():
         record = gallery.records[i]
@@ -97,14 +131,24 @@ def falsified(gallery: Gallery, seed: int) -> list[tuple[str, str, str]]:
         text, want = record.captions[0], ("color", "action")[int(rng.integers(2))]
         for kind in (want, "action" if want == "color" else "color"):
             false = (
-                swapped_color(record, text, taken, rng)
+                swapped_color(record, text, taken, rng) or swapped_pair(record, text, worn, rng)
                 if kind == "color"
-                else swapped_action(text, words, rng)
+                else swapped_action(text, words, rng, _dressed_alike(record, text, worn, about))
             )
             if false is not None:
                 pairs.append((text, false, kind))
                 break
     return pairs
+
+
+def _dressed_alike(
+    record: Record, text: str, worn: Sequence[Mapping[str, frozenset[str]]], about: Sequence[str]
+) -> list[str]:
+    """The words about everybody whose upper garment may have the colour that ``text`` names; none where it does not."""
+    own = accepted_colors(annotated(record.facts, "upper.color") or "")
+    if _named(text, own) is None:
+        return []
+    return [words for w, words in zip(worn, about, strict=True) if w["upper"] & own]
 
 
 def nobody_rows(

@@ -16,6 +16,9 @@ app = typer.Typer(help="Measure on labelled data.", no_args_is_help=True)
 def search(
     data: Annotated[Path, typer.Option("--data", help="A captioned set: a folder with records.jsonl.")],
     seed: Annotated[int, typer.Option(help="Seed of everything drawn by chance.")] = 0,
+    stages: Annotated[
+        str | None, typer.Option(help="Stages to measure, comma-separated: coarse, or coarse,facts.")
+    ] = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = None,
     json_: JsonOption = False,
@@ -25,5 +28,12 @@ def search(
     from oddwatch.bench.tables import markdown
 
     with progress_bar(json_) as progress:
-        rows = run_search_bench(data, seed=seed, device=device.value, threads=threads, progress=progress)
+        rows = run_search_bench(
+            data,
+            stages=tuple(s.strip() for s in stages.split(",") if s.strip()) if stages is not None else None,
+            seed=seed,
+            device=device.value,
+            threads=threads,
+            progress=progress,
+        )
     print_json({"rows": rows}) if json_ else say(markdown(rows))

@@ -15,7 +15,7 @@ from oddwatch.bench import baselines, facts, nobody, oracle
 from oddwatch.bench.search import length_of, run_search_bench
 from oddwatch.bench.subjects import Gallery, ask, describe_all
 from oddwatch.core import Box, Evidence, Facts, Frame, InputError, Query, Reason, Slot
-from oddwatch.datasets.records import read_records
+from oddwatch.datasets.records import Record, read_records
 from oddwatch.describe.atoms import ATOMS, COLORS, INDEX, SCHEMA_ID, members
 
 PAINT = {c: baselines.PROTOTYPES[c] for c in ("red", "blue", "green", "white")}
@@ -191,6 +191,34 @@ def test_a_doing_is_absent_when_no_word_of_it_is_there() -> None:
     said = {str(f).split()[2] for f in found}
     assert "running" in said and not {"falling", "dancing", "walking"} & said
     assert nobody.swapped_action("a man in red", "", rng) is None
+
+
+def test_where_every_colour_is_worn_an_absent_pair_is_swapped_in() -> None:
+    worn = [
+        {"upper": frozenset({u}), "lower": frozenset({w})} for u, w in zip(COLORS, COLORS[::-1], strict=True)
+    ]
+    record = Record("a.png", "a", (), facts={"upper.color": "red", "lower.color": COLORS[8]})
+    text = f"a man in a red jacket and {COLORS[8]} trousers"
+    assert COLORS[3] == "red"
+    swapped = {nobody.swapped_pair(record, text, worn, np.random.default_rng(i)) for i in range(60)}
+    assert None not in swapped and text not in swapped
+    for found in swapped:
+        words = str(found).split()
+        pair = (words[4], words[-2])
+        assert pair not in {(u, w) for u, w in zip(COLORS, COLORS[::-1], strict=True)}
+        assert (pair[0] == "red") != (pair[1] == COLORS[8])
+    bare = Record("a.png", "a", (), facts={"upper.color": "red"})
+    assert nobody.swapped_pair(bare, text, worn, np.random.default_rng(0)) is None
+
+
+def test_a_doing_of_nobody_dressed_alike_may_be_swapped_in() -> None:
+    everywhere = " ".join(s.split("|")[0] for s in nobody.ACTION_POOL.values())
+    rng = np.random.default_rng(0)
+    assert nobody.swapped_action("a man walking", everywhere, rng) is None
+    assert (
+        nobody.swapped_action("a man walking", everywhere, rng, [everywhere.replace("crawl", "")])
+        == "a man crawling"
+    )
 
 
 def test_twins_and_slots(folder: Path) -> None:
