@@ -62,6 +62,13 @@ class Matrix:
             return column_scores(self.values, self.scale, vector, rows)
         return row_scores(self.values, vector, rows)
 
+    def between(self, low: int, high: int) -> Matrix:
+        """The rows from ``low`` to before ``high``, nothing copied."""
+        at = slice(low, high)
+        if self.scale is None:
+            return Matrix(self.values[at], self.present[at], reach=self.reach)
+        return Matrix(self.values[:, at], self.present[at], self.scale[at], reach=self.reach)
+
     def exact(self, vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The same with ``rows``, in double precision: equal vectors give equal scores, on every path."""
         if self.scale is not None:
@@ -223,6 +230,17 @@ def kept_rows(segment: Segment, matrix: Matrix, condition: Filter | None) -> np.
     return mask
 
 
+def _scores(matrix: Matrix, vector: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    """Scores of ``rows`` (ascending): of those alone, or of everything from the first to the last when they lie dense,
+    as those of a span of time do."""
+    if rows is None:
+        return matrix.scores(vector)
+    low, high = int(rows[0]), int(rows[-1]) + 1
+    if len(rows) * (2 if matrix.scale is None else 4) < high - low:
+        return matrix.scores(vector, rows)
+    return matrix.between(low, high).scores(vector)[rows - low]
+
+
 def best(
     segment: Segment, matrix: Matrix, vector: np.ndarray, k: int, mask: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -237,10 +255,7 @@ def best(
     if matrix.index is not None and count > EXACT_ROWS and k <= ANN_LIMIT:
         candidates = ann.propose(matrix.index, n, vector, k, mask)
     if candidates is None:
-        if rows is None or len(rows) * 4 < n:
-            scores = matrix.scores(vector, rows)
-        else:
-            scores = matrix.scores(vector)[rows]
+        scores = _scores(matrix, vector, rows)
         candidates = near(scores, k, matrix.error(vector))
         candidates = candidates if rows is None else rows[candidates]
     final = matrix.exact(vector, candidates)
