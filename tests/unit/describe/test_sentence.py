@@ -372,3 +372,17 @@ def test_clothes_said_of_another_are_the_subjects_where_nothing_else_is_worn() -
     assert lone["red"][0] == ("upper", "upper.color.red", False, 0.5)
     both = _slots("a man in blue hits a woman in a red dress")
     assert both["red"][0][:2] == ("other", "") and both["blue"][0][0] == "upper"
+
+
+@pytest.mark.parametrize(
+    ("text", "atoms"),
+    [
+        ("dressed in a red coat, a man with a black bag is kicking someone",
+         {"upper.color.red", "person.man", "bag.color.black", "carry.bag", "action.kick"}),
+        ("a man standing still in the road", {"posture.standing"}),
+        ("a woman walking a dog", {"posture.walking", "near.dog"}),
+    ],
+)  # fmt: skip
+def test_phrases_say_all_that_they_say(text: str, atoms: set[str]) -> None:
+    leading = {max(s.atoms, key=lambda a: s.atoms[a]) for s in parse(text).slots if s.atoms}
+    assert atoms <= leading

@@ -271,13 +271,13 @@ class NounReader:
 
     def _introduces(self) -> bool:
         """Whether the first person named is the one asked for though a verb precedes: "the image shows a man",
-        "a bus hits a man", "a fight between two men"; not "pushing a man", whose pusher goes without saying."""
+        "a bus hits a man", "dressed in red, a man", "a fight between two men"; not "pushing a man", whose pusher goes without saying."""
         s = self.state
         thing = s.subject is not None and s.subject.cls not in PERSON_CLASSES
         return (
             s.verb is None
             or thing
-            or s.verb.cls in ("lightverb", "have")
+            or s.verb.cls in ("lightverb", "have", "wear")
             or s.relation in ("between", "of", "among")
         )
 
