@@ -35,6 +35,7 @@ CARDS: dict[str, Card] = {
         "hub-chat", "chat model", "text-image",
         "A transformers model in this process, Qwen-VL class with pictures or text only",
         needs=("extra torch", "weights by path"),
+        verified=("R",),
     ),
     "scripted": Card(
         "scripted", "chat model", "text-image",

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 
-from oddwatch.core import UNKNOWN, Answer, InputError, OddwatchError, Progress, Prompt, Usage
+from oddwatch.core import UNKNOWN, Answer, InputError, LimitError, OddwatchError, Progress, Prompt, Usage
 from oddwatch.language import cache as answers
 from oddwatch.language import lenient, parsing
 from oddwatch.language.budget import CHARACTERS_OF_A_TOKEN, TOKENS_OF_A_PICTURE, Budget, Estimate, Tally
@@ -232,7 +232,7 @@ class Chat:
         """The answer, and what of it is worth remembering."""
         started = time.monotonic()
         question = replace(question, deadline=started + self.timeout)
-        usage, raw, problem = Usage(), "", ""
+        usage, raw, problem, yes = Usage(), "", "", None
         for attempt in range(self.repairs + 1):
             refusal = self.budget.take() if self.budget is not None else ""
             if refusal and not attempt:
@@ -247,21 +247,28 @@ class Chat:
                     break
                 spent = time.monotonic() - started
                 return Answer(UNKNOWN, "", usage, spent, "failed", str(error)), None
+            except LimitError:
+                # The question fits; with the unusable answer under it, it is too long.
+                if attempt:
+                    break
+                raise
             usage += self._paid(reply)
+            # Odds tell even where the words do not; those before a repair are the unprompted ones.
+            yes = reply.yes if yes is None else yes
             raw = reply.text.encode("utf-8", "replace").decode()[: lenient.LONGEST]
             parsed, problem = _read(raw, schema)
             if not problem:
                 spent = time.monotonic() - started
-                kept = answers.Stored(raw, reply.yes, usage.calls, spent)
-                return Answer(parsed, raw, usage, spent, yes=reply.yes), kept
+                kept = answers.Stored(raw, yes, usage.calls, spent)
+                return Answer(parsed, raw, usage, spent, yes=yes), kept
             question = _mending(question, raw, problem)
         else:
             spent = time.monotonic() - started
-            return Answer(UNKNOWN, raw, usage, spent, "unusable", problem), answers.Stored(
-                raw, None, usage.calls, spent
-            )
+            kept = answers.Stored(raw, yes, usage.calls, spent)
+            return Answer(UNKNOWN, raw, usage, spent, "unusable", problem, yes=yes), kept
         # The repair was never heard: another run may still get it.
-        return Answer(UNKNOWN, raw, usage, time.monotonic() - started, "unusable", problem), None
+        spent = time.monotonic() - started
+        return Answer(UNKNOWN, raw, usage, spent, "unusable", problem, yes=yes), None
 
     def _paid(self, reply: Reply) -> Usage:
         paid = Usage(0, reply.prompt_tokens, reply.answer_tokens)

@@ -159,7 +159,8 @@ class _Reader:
             c = self.text[i]
             if c == end:
                 self.at = i + 1
-                return "".join(out)
+                # Two halves of an escaped character become one; a lone half is no character.
+                return "".join(out).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             if c == "\\" and i + 1 < len(self.text):
                 piece, i = self._escape(i + 1)
                 out.append(piece)
@@ -173,8 +174,7 @@ class _Reader:
         c = self.text[i]
         code = self.text[i + 1 : i + 5]
         if c == "u" and re.fullmatch(r"[0-9a-fA-F]{4}", code):
-            number = int(code, 16)
-            return ("�" if 0xD800 <= number < 0xE000 else chr(number)), i + 5
+            return chr(int(code, 16)), i + 5
         return ESCAPES.get(c, c), i + 1
 
     def _name(self) -> Any:

@@ -43,7 +43,8 @@ class LlamaCppModel(Chat):
     """A GGUF model in this process. ``projector`` is the second GGUF file (mmproj) of a model that sees.
 
     The weights are loaded at the first question. xllamacpp serves them on a free loopback port; a random key keeps
-    others out, and a question that runs out of time is really stopped. ``context`` tokens hold question and answer.
+    others out, and a question that runs out of time is really stopped. ``context`` tokens hold question and answer. ``threads``: as many as there
+    are idle cores; on busy ones llama.cpp's threads wait for each other and all of it slows down many times.
 
     Raises:
         ModelError: not a GGUF file, or one that llama.cpp cannot load.

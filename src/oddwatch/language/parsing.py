@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -16,6 +16,7 @@ UNSURE = re.compile(
     re.I,
 )
 LEAD = re.compile(r"^\s*(?:[-*•]\s+|\(?\d{1,3}\s*[.):]\s*)", re.M)
+INLINE = re.compile(r"[\s,;]+(?=\(?\d{1,3}[.)]\s)")
 LABEL = re.compile(
     r"^(?:\w[\w ]{0,30}?)?[<\[(]?(?:VERB|COLOR|COLOUR|slot|blank|answer)s?\s*\d*[>\])]?\s*[:=]\s*", re.I
 )
@@ -56,15 +57,15 @@ def _parts(text: str) -> list[str]:
     text = re.sub(r"^```.*$", "", lenient.spoken(text), flags=re.M).strip().strip("[](){}")
     lines = [line for line in text.splitlines() if line.strip()]
     marked = [line for line in lines if LEAD.match(line)]
-    if marked:
+    if len(marked) == 1 and len(INLINE.split(marked[0])) > 1:
+        parts = [LEAD.sub("", part) for part in INLINE.split(marked[0])]
+    elif marked:
         # Prose before and after a numbered list is no part of it.
         parts = [LEAD.sub("", line, count=1) for line in marked]
     elif len(lines) > 1 and not any(re.search(r"[;,]", line) for line in lines):
         parts = lines
     else:
         parts = re.split(r"\s*[;,|\n]\s*", text)
-        if len(parts) == 1:
-            parts = re.split(r"\s+(?=\(?\d{1,3}[.)]\s)", text)
     return [LABEL.sub("", LEAD.sub("", part)) for part in parts if part.strip()][:MOST_ITEMS]
 
 
@@ -107,14 +108,27 @@ def read(text: str, schema: type[BaseModel]) -> tuple[Any, str]:
 
 def _valid(value: Any, schema: type[BaseModel]) -> tuple[Any, str]:
     try:
-        return schema.model_validate(value), ""
+        return schema.model_validate(_folded(value, schema)), ""
     except ValidationError as error:
         # Where and what only: the values are the model's own words and stay out of the next prompt.
         said = [f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in error.errors()[:5]]
         return UNKNOWN, "; ".join(said)[:500]
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         # A schema's own validator.
-        return UNKNOWN, str(error)[:200]
+        return UNKNOWN, f"not a valid answer ({type(error).__name__})"
+
+
+def _folded(value: Any, schema: type[BaseModel]) -> Any:
+    """``value`` with choices in the schema's own spelling: "Yes." for yes."""
+    if not isinstance(value, dict):
+        return value
+    changed = dict(value)
+    for name, field in schema.model_fields.items():
+        said = value.get(name)
+        if get_origin(field.annotation) is Literal and isinstance(said, str):
+            plain = said.strip().strip(".!\"'").casefold()
+            changed[name] = next((c for c in get_args(field.annotation) if str(c).casefold() == plain), said)
+    return changed
 
 
 def _forms(value: Any, schema: type[BaseModel]) -> list[Any]:
@@ -125,15 +139,14 @@ def _forms(value: Any, schema: type[BaseModel]) -> list[Any]:
     if isinstance(value, dict) and len(value) == 1:
         inner = next(iter(value.values()))
         forms += [inner] if isinstance(inner, dict) else []
-    name = _only_field(schema)
+    name, count = _only_field(schema), _count(schema)
     if name is not None:
-        count = _count(schema)
         if count is not None:
             flat = _flat(value)
             if isinstance(value, dict) and not any(isinstance(v, list) for v in value.values()):
                 # Plain values under other names: one each, or it is something else.
                 flat = flat if len(value) == count else None
-            forms += [] if flat is None else [{name: _filled([known(f) for f in flat], count)}]
+            return [] if flat is None else [{name: _filled([known(f) for f in flat], count)}]
         elif not isinstance(value, dict):
             forms.append({name: value})
     return forms
@@ -146,21 +159,24 @@ def _bare(text: str, schema: type[BaseModel]) -> Any:
         return None
     kind, count = schema.model_fields[name].annotation, _count(schema)
     if count is not None:
-        if re.match(r"\s*[{\[]?\s*$", said) or not looks_like_list(said, count):
+        if any(True for _ in lenient.values(text)) or not looks_like_list(said, count):
             return None
         return {name: _filled(list(items(text, count)), count)}
     if kind in (int, float):
         numbers = re.findall(r"-?\d+(?:\.\d+)?", said[:2000])
         return {name: numbers[0]} if len(numbers) == 1 else None
     first = re.match(r"\W*([\w-]+)", said)
-    if kind is bool or getattr(kind, "__origin__", None) is Literal:
-        return {name: first.group(1).lower()} if first else None
+    if kind is bool or get_origin(kind) is Literal:
+        return {name: first.group(1)} if first else None
     return None
 
 
 def looks_like_list(text: str, count: int) -> bool:
-    """Whether ``text`` reads as entries rather than as prose: short parts, of a list of ``count``."""
+    """Whether ``text`` reads as entries rather than as prose: short parts, of a list of ``count``; a single word will
+    do for "unknown", or where it is numbered."""
     parts = _parts(text)
+    if len(parts) == 1 and count > 1 and known(parts[0]) is not UNKNOWN and not LEAD.match(text):
+        return False
     return bool(parts) and len(parts) <= 2 * count + 2 and all(len(p.split()) <= 4 for p in parts[:count])
 
 

@@ -7,8 +7,10 @@ import ipaddress
 import json
 import logging
 import random
+import ssl
 import threading
 import time
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -102,6 +104,7 @@ class ServerModel(Chat):
                 follow_redirects=False,
                 # A proxy of the environment is for the world outside.
                 trust_env=not _is_local(urlsplit(self.url).hostname or ""),
+                verify=_tls(),
                 limits=httpx.Limits(max_connections=self.parallel + 1),
             )
         except (UnicodeEncodeError, ValueError) as error:
@@ -206,6 +209,12 @@ class ServerModel(Chat):
             log.info("%s names no model: %s", self.url, error)
             name = None
         return name[:300] if isinstance(name, str) and name else "default"
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Read once: certificates take a tenth of a second."""
+    return httpx.create_ssl_context()
 
 
 def _is_local(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -38,8 +39,24 @@ class ChatServer:
     def then(self, *acts: Act) -> None:
         self.acts += acts
 
+    def fail(self, *statuses: int, body: Any = b"", **headers: str) -> None:
+        self.acts += [send(status, body, **headers) for status in statuses]
+
     def hang(self, handler: BaseHTTPRequestHandler) -> None:
         self.over.wait(20)
+
+    def drip(self, handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not self.over.wait(0.05):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+
+    def flood(self, handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(200):
+            handler.wfile.write(b" " * 100_000)
 
 
 def send(status: int, payload: Any, **headers: str) -> Act:
@@ -66,10 +83,8 @@ def chat_server() -> Iterator[ChatServer]:
             state.headers.append(dict(self.headers) | {"path": self.path})
             state.at.append(time.monotonic())
             act = state.acts.pop(0) if len(state.acts) > 1 else state.acts[0]
-            try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 act(self)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
 
         def do_GET(self) -> None:
             send(200, state.models)(self)
