@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,11 +47,14 @@ class Done:
 def cli(capfdbinary, monkeypatch) -> Callable[..., Done]:
     """``cli("search", …)``: the command in this process, as far as a process of its own is not the point."""
 
+    before = signal.getsignal(signal.SIGINT)
+
     def run(*arguments: str | Path) -> Done:
         monkeypatch.setattr(sys, "argv", ["oddwatch", *map(str, arguments)])
         capfdbinary.readouterr()
         with pytest.raises(SystemExit) as end:
             main()
+        signal.signal(signal.SIGINT, before)
         sys.stdout.flush()
         sys.stderr.flush()
         out, err = capfdbinary.readouterr()

@@ -67,9 +67,9 @@ def test_two_kills_then_the_same_content(begin, footage, straight, tmp_path):
 def test_ctrl_c_says_so_in_one_line_and_leaves_a_usable_gallery(begin, footage, straight, tmp_path):
     want, seconds = straight
     status, error = interrupted(begin, footage, tmp_path / "g", seconds * 0.6, signal.SIGINT)
-    # On a machine that got faster meanwhile the run may have ended before.
-    assert status in (0, 130)
-    assert status == 0 or (error.startswith("oddwatch: stopped") and error.count("\n") == 1), error
+    # On a machine that got faster meanwhile the run may have ended before; on a slower one it has hardly begun.
+    assert status in (0, 130), error
+    assert not error or (error.startswith("oddwatch: stopped") and error.count("\n") == 1), error
     assert resumed(begin, footage, tmp_path / "g") == want
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -57,6 +58,8 @@ def run() -> None:
     try:
         # Left to itself the parser prints its errors as a paragraph; here they are one line like all others.
         status = app(standalone_mode=False) or 0
+        # From here on everything is done and said; Python only clears up.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         # The parser turns Ctrl-C into a status of its own.
         _stopped() if status == STOPPED else sys.exit(status)
     except KeyboardInterrupt:
@@ -96,6 +99,7 @@ def _usage(error: Any) -> NoReturn:
 
 
 def _fail(message: str, status: int) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = " ".join(message.split())
     sys.stderr.buffer.write(f"oddwatch: {line}\n".encode("utf-8", "backslashreplace"))
     sys.exit(status)
