@@ -8,8 +8,8 @@ family B. It must be run again whenever the describer changes.
    than its own likelihood ratio, with a ridge towards one half.
 2. *Nobody matches* (``with_evidence``, ``score_only``, ``threshold``): every caption is asked as it is, and with the
    colour of a garment or the doing swapped, of a gallery in which nobody has that colour, that pair of colours or that
-   doing. A logistic on the first hit's features says whether the caption is true; the threshold has the least balanced
-   error.
+   doing. A logistic on the first hit's features says whether the caption is true; the threshold is that of
+   equal errors.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ RIDGE = 0.02
 SMALLEST = 100
 """People of the smallest gallery in which "nobody matches" is fitted; the largest has all."""
 LENGTHS = ("short", "long")
+MIXTURES = (0.0, 0.2, 0.4, 0.6)
 REFUSALS = (-3.0, -2.5, -2.0, -1.5)
 """Log odds of a colour or doing below which nobody matches: the choices (0.05 to 0.18)."""
 RARITY = 0.5
@@ -99,8 +100,8 @@ def captions(people: People, family: Family, seed: int, rarity: float = 1.0) -> 
 # -- reliabilities -------------------------------------------------------------------------------------------------
 
 
-def fit_kinds(people: People, asked: Sequence[tuple[int, str, Query]]) -> dict[str, float]:
-    """Kind of slot → reliability 0–1, by maximum likelihood of the right entry."""
+def fit_kinds(people: People, asked: Sequence[tuple[int, str, Query]]) -> tuple[dict[str, float], float]:
+    """Kind of slot → reliability 0–1, by maximum likelihood of the right entry; and the loss in nats a caption."""
     from scipy.optimize import minimize
 
     kinds = sorted({match.kind_of(s) for _, _, q in asked for s in match.visible_slots(q)})
@@ -131,7 +132,21 @@ def fit_kinds(people: People, asked: Sequence[tuple[int, str, Query]]) -> dict[s
     found = minimize(
         loss, np.full(len(kinds), 0.5), jac=True, method="L-BFGS-B", bounds=[(0.05, 1.0)] * len(kinds)
     )
-    return {k: round(float(b), 3) for k, b in zip(kinds, found.x, strict=True)} | {"other": 0.5}
+    told = {k: round(float(b), 3) for k, b in zip(kinds, found.x, strict=True)} | {"other": 0.5}
+    return told, float(found.fun)
+
+
+def fit_evidence(
+    people: People, asked: Sequence[tuple[int, str, Query]], base: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``mixture`` and ``kinds``: the share of the mixture in a slot's evidence that makes the right entries likeliest."""
+    tried = []
+    for mixture in MIXTURES:
+        match.use_calibration({**base, "mixture": mixture})
+        kinds, loss = fit_kinds(people, asked)
+        tried.append((loss, mixture, kinds))
+    _, mixture, kinds = min(tried, key=lambda one: one[0])
+    return {"mixture": mixture, "kinds": kinds}
 
 
 # -- nobody matches ------------------------------------------------------------------------------------------------
@@ -255,13 +270,13 @@ def logistic(x: np.ndarray, y: np.ndarray, ridge: float = 1e-3) -> np.ndarray:
     return found
 
 
-def best_threshold(p: np.ndarray, y: np.ndarray) -> float:
-    """The cut with the greatest balanced accuracy, in the middle of the best stretch."""
+def best_threshold(p: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The cut at which the worse of the two answers is right most often, and how often that is."""
     cuts = np.unique(np.r_[0.02, p, 0.98])
     middles = (cuts[1:] + cuts[:-1]) / 2
-    right = np.array([(p[y] >= c).mean() + (p[~y] < c).mean() for c in middles])
-    smooth = np.convolve(np.pad(right, 5, mode="edge"), np.ones(11) / 11, mode="valid")
-    return float(middles[int(smooth.argmax())])
+    right = np.array([min((p[y] >= c).mean(), (p[~y] < c).mean()) for c in middles])
+    best = np.flatnonzero(right == right.max())
+    return float(middles[best[len(best) // 2]]), float(right.max())
 
 
 def fit_answer(people: People, asked: Sequence[Trial]) -> dict[str, Any]:
@@ -273,8 +288,8 @@ def fit_answer(people: People, asked: Sequence[Trial]) -> dict[str, Any]:
     tried = []
     for refuse in REFUSALS:
         held = np.where(lowest < refuse, 0.0, chance)
-        cut = best_threshold(held, y)
-        tried.append((float((held[y] >= cut).mean() + (held[~y] < cut).mean()), refuse, cut))
+        cut, right = best_threshold(held, y)
+        tried.append((right, refuse, cut))
     _, refuse, cut = max(tried)
     return {
         "score_only": {n: round(float(b), 4) for n, b in zip(match.FEATURES[:2], short, strict=True)},
@@ -340,7 +355,7 @@ def train_calibration(
     }
     try:
         match.use_calibration(fitted | unfitted)
-        fitted["kinds"] = fit_kinds(train, captions(train, "A", seed))
+        fitted |= fit_evidence(train, captions(train, "A", seed), unfitted | fitted)
         match.use_calibration(unfitted | fitted)
         asked = [t for k in range(3) for t in trials(train, "A", seed + k)]
         fitted |= fit_answer(train, asked)

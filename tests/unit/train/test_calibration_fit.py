@@ -52,9 +52,10 @@ def people() -> calibration.People:
 
 
 def test_kinds_that_are_seen_badly_count_less(people: calibration.People) -> None:
-    kinds = calibration.fit_kinds(people, calibration.captions(people, "A", 1))
+    kinds, loss = calibration.fit_kinds(people, calibration.captions(people, "A", 1))
     assert kinds["color upper"] > kinds["garment upper"] + 0.2
     assert all(0 < b <= 1 for b in kinds.values())
+    assert 0 < loss < np.log(len(people.p))
 
 
 def test_false_sentences_are_true_of_nobody_among_those_asked(people: calibration.People) -> None:
@@ -82,8 +83,8 @@ def test_the_answer_is_learnt_both_ways(people: calibration.People) -> None:
 
 def test_the_threshold_lies_between_the_two_answers() -> None:
     y = np.arange(40) % 2 == 0
-    cut = calibration.best_threshold(np.where(y, 0.8, 0.3), y)
-    assert 0.3 < cut < 0.8
+    cut, right = calibration.best_threshold(np.where(y, 0.8, 0.3), y)
+    assert 0.3 < cut < 0.8 and right == 1.0
 
 
 @pytest.mark.slow
