@@ -179,15 +179,18 @@ def packaged_looker(models: Models) -> Looker:
     """The pose model and describer of ``models``. With a box the detector chooses nobody: the pose inside
     the box is fitted; without one, people are found first."""
     from oddwatch.describe.body import people_in_box
+    from oddwatch.describe.features import crop, rows_of
 
     def look(picture: Frame, box: Box | None) -> list[Facts]:
         if box is not None:
             person, others = people_in_box(models.pose, picture, box)
             return [models.describer.describe(picture, person, others=others)]
         people = models.finder.find(picture)
+        tokens = models.patches.encode([crop(picture, p) for p in people])
         seen = [
-            models.describer.describe(picture, p, others=[o for o in people if o is not p]) for p in people
+            models.describer.describe(picture, p, others=[o for o in people if o is not p], tokens=rows_of(tokens, i, i + 1))
+            for i, p in enumerate(people)
         ]
-        return [*seen, models.describer.describe_moment(picture, people)]
+        return [*seen, models.describer.describe_moment(picture, people, facts=seen)]
 
     return look

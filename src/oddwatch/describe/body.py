@@ -220,15 +220,15 @@ def posture(points: np.ndarray, box: Box, motion: Motion | None = None) -> dict[
     told["lying"] = min(0.95, p["lying"] + 0.35 * p["falling"])
     told["crouching"] = min(0.95, p["crouching"] + 0.15 * p["bending"])
     told["bending"] = min(0.95, p["bending"] + 0.25 * p["crouching"])
-    return moved(told, motion)
+    return told if motion is None else moved(told, motion)
 
 
 TEMPERATURE = 1.3
 
 
-def moved(p: dict[str, float], motion: Motion | None) -> dict[str, float]:
+def moved(p: dict[str, float], motion: Motion) -> dict[str, float]:
     """Posture probabilities ``p`` with what the track's motion says about them."""
-    if motion is None or motion.duration < 0.5:
+    if motion.duration < 0.5:
         return p
     go = soft(motion.speed, 0.25, 0.06)
     run = soft(motion.top_speed, 1.5, 0.25)

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from oddwatch.describe.describer import Sheet
 
 
+LEAST_PART = 0.1
+"""Weight of a pixel that the part network is sure is something else."""
+LEAST_FEET = 0.4
+"""The same for shoes, which are smaller than a patch."""
+
+
 class Wardrobe:
     """Pixels, weights and looks of the regions of one person."""
 
@@ -31,14 +37,19 @@ class Wardrobe:
         core = np.maximum.reduce([self.chest, self.sleeves, self.thighs, self.shins])
         self.own = likeness(canvas, painter.body(), core)
 
-    def weights(self, mask: np.ndarray, least: float = 0.55) -> np.ndarray:
-        """``mask`` where the picture is, less where the colour is the background's."""
-        return np.asarray(mask * np.clip(self.own, least, 1) * self.canvas.inside, np.float32)
+    def weights(self, mask: np.ndarray, least: float = 0.55, part: str | None = None) -> np.ndarray:
+        """``mask`` where the picture is, less where the colour is the background's or where the part network sees
+        something other than ``part``."""
+        out = mask * np.clip(self.own, least, 1) * self.canvas.inside
+        if part is not None and self.canvas.parts is not None:
+            floor = LEAST_FEET if part == "feet" else LEAST_PART
+            out = out * (floor + (1 - floor) * self.canvas.parts[part])
+        return np.asarray(out, np.float32)
 
     def upper(self) -> np.ndarray:
         """Weights (h, w) of the upper garment. Sleeves count as much as the chest: a bag on the back or an open
         jacket's shirt covers the chest, hardly ever the sleeves."""
-        chest, sleeves = self.weights(self.chest), self.weights(self.sleeves)
+        chest, sleeves = self.weights(self.chest, part="upper"), self.weights(self.sleeves, part="upper")
         balance = float(np.clip(chest.sum() / max(sleeves.sum(), 1.0), 0.3, 2.5))
         return np.asarray(np.maximum(chest, np.minimum(balance, 2.5) * sleeves), np.float32)
 
@@ -66,12 +77,12 @@ def fill(sheet: Sheet, canvas: Canvas, painter: Painter, light: Light, away: flo
     probability that the person is seen from behind."""
     wardrobe = Wardrobe(canvas, painter, light)
     upper = wardrobe.upper()
-    lower = wardrobe.weights(np.maximum(wardrobe.thighs, 0.8 * wardrobe.shins))
+    lower = wardrobe.weights(np.maximum(wardrobe.thighs, 0.8 * wardrobe.shins), part="lower")
     _fill_look(sheet, wardrobe, "upper", upper)
     _fill_look(sheet, wardrobe, "lower", lower)
     feet = painter.feet()
     if feet.any():
-        _fill_look(sheet, wardrobe, "feet", wardrobe.weights(feet, 0.05), tones=False)
+        _fill_look(sheet, wardrobe, "feet", wardrobe.weights(feet, 0.05, "feet"), tones=False)
     if not painter.posed:
         return
     bare = _fill_sleeves(sheet, wardrobe)

@@ -7,13 +7,15 @@ be seen in a picture are left unknown, never guessed as 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 
-from oddwatch.core import Box, Facts, Frame, ImageEncoder, InputError, ModelError, Motion, Person
+from oddwatch.core import Box, Facts, Frame, ImageEncoder, InputError, Motion, Person, Tokens
 from oddwatch.describe import body, clothes, company, scene
-from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID, group_of
+from oddwatch.describe.atoms import ATOMS, GROUPS, INDEX, SCHEMA_ID, group_of, members
+from oddwatch.describe.features import gains, only
+from oddwatch.describe.heads import Crop, LightHeads, crop
 from oddwatch.describe.priors import PRIOR
 from oddwatch.describe.regions import Painter, canvas
 
@@ -22,10 +24,7 @@ __all__ = ["PRIOR", "Describer", "Sheet", "evidence"]
 
 def evidence(facts: Facts) -> np.ndarray:
     """(A,) float32 what is searched: ``known * clip(logit p − logit prior, −4, 4)``."""
-    p = np.clip(facts.p.astype(np.float64), 1e-4, 1 - 1e-4)
-    prior = PRIOR.astype(np.float64)
-    gain = np.log(p / (1 - p)) - np.log(prior / (1 - prior))
-    return (np.clip(gain, -4, 4) * facts.known).astype(np.float32)
+    return gains(facts)
 
 
 class Sheet:
@@ -48,32 +47,35 @@ class Sheet:
         return Facts(SCHEMA_ID, self.p, self.known, self.boxes)
 
 
-class Heads(Protocol):
-    """Learned heads: what reads a person's picture tokens and corrects hand-built facts."""
-
-    def refine(self, frame: Frame, person: Person, facts: Facts) -> Facts: ...
-
-
 class Describer:
     """Describes people and moments.
 
-    Every fact is read from pixels, keypoints and motion by hand-built rules; ``heads`` then refine them, with the
-    encoder they hold. ``patch_encoder`` and ``threads`` are kept for heads given by name. Raises ModelError for
-    heads given by name that are not packaged.
+    Every fact is first read from pixels, keypoints and motion by hand-built rules; ``heads`` then weigh them
+    with what small networks see: ``"packaged"`` (the default), a :class:`heads.LightHeads`, a folder that ``oddwatch
+    train heads`` wrote, or None for the rules alone. ``patch_encoder`` encodes a person's crop when its tokens
+    are not given; without either, the heads judge by the pose alone. Raises ModelError for heads that cannot be read.
     """
 
     def __init__(
         self,
         patch_encoder: ImageEncoder | None = None,
-        heads: Heads | str | None = None,
+        heads: LightHeads | str | Path | None = None,
         threads: int | None = None,
     ) -> None:
-        if isinstance(heads, str):
-            raise ModelError(
-                f"describer heads {heads!r}: none are packaged; use heads=None or an object with refine()"
-            )
-        self.patch_encoder, self.heads, self.threads = patch_encoder, heads, threads
+        if heads == "packaged":
+            heads = LightHeads.load()
+        elif isinstance(heads, (str, Path)):
+            heads = LightHeads.load(heads)
+        self.heads: LightHeads | None = heads
+        self.patch_encoder, self.threads = patch_encoder, threads
         self._last: tuple[Frame, scene.Light] | None = None
+
+    def encode(self, looks: Sequence[tuple[Frame, Person]]) -> Tokens | None:
+        """Tokens of people's crops in one batch, as the ``tokens`` of the other calls; None where they would not be
+        used (no encoder, no heads, nobody)."""
+        if self.patch_encoder is None or self.heads is None or not looks:
+            return None
+        return self.patch_encoder.encode([crop(frame, person) for frame, person in looks])
 
     def _light_of(self, frame: Frame) -> scene.Light:
         # The people of one frame are described one after another: its light is looked at once.
@@ -84,45 +86,91 @@ class Describer:
         return last[1]
 
     def describe(
-        self, frame: Frame, person: Person, *, others: Sequence[Person] = (), motion: Motion | None = None
+        self,
+        frame: Frame,
+        person: Person,
+        *,
+        others: Sequence[Person] = (),
+        motion: Motion | None = None,
+        tokens: Tokens | None = None,
     ) -> Facts:
-        """The facts of ``person`` (its box is believed; no detector is run), beside ``others`` in the frame."""
+        """The facts of ``person`` (its box is believed; no detector is run), beside ``others`` in the frame.
+
+        ``tokens`` are those of the person's crop (``heads.crop``, N = 1) where it was encoded already.
+        """
+        if tokens is None:
+            tokens = self.encode([(frame, person)])
+        return self._describe(frame, person, others, motion, None if tokens is None else only(tokens, 0))
+
+    def _describe(
+        self, frame: Frame, person: Person, others: Sequence[Person], motion: Motion | None, seen: Crop | None
+    ) -> Facts:
+        heads = self.heads
+        parts = None if heads is None or seen is None else heads.parts(frame, person, seen)
+        facts = self.by_hand(frame, person, others, parts)
+        if heads is not None:
+            facts = heads.refine(person, others, facts, seen, parts)
+        return facts if motion is None else _with_motion(facts, motion)
+
+    def by_hand(
+        self, frame: Frame, person: Person, others: Sequence[Person] = (), parts: np.ndarray | None = None
+    ) -> Facts:
+        """The hand-built facts alone, without motion; ``parts`` (256, P) as of ``LightHeads.parts``."""
         sheet = Sheet()
-        place = canvas(frame, person)
+        place = canvas(frame, person, parts)
         painter = Painter(place)
         light = self._light_of(frame)
         toward = body.facing(place.points)
         clothes.fill(sheet, place, painter, light, float(toward[1]) if toward is not None else 0.0)
-        _fill_body(sheet, person, motion)
+        _fill_body(sheet, person)
         company.fill(sheet, person, others)
         scene.fill(sheet, frame, person, light)
-        if motion is not None:
-            _fill_motion(sheet, motion)
-        facts = sheet.facts()
-        return facts if self.heads is None else self.heads.refine(frame, person, facts)
+        return sheet.facts()
 
     def describe_track(
-        self, views: Sequence[tuple[Frame, Person, Sequence[Person]]], motion: Motion | None = None
+        self,
+        views: Sequence[tuple[Frame, Person, Sequence[Person]]],
+        motion: Motion | None = None,
+        tokens: Tokens | None = None,
     ) -> Facts:
         """The facts of one person seen in several views (frame, person, others), pooled.
 
+        ``tokens`` are those of the crops of the first N views; without any, the first view's crop is encoded.
         Log odds are averaged with weights of view quality. What a person wears is the mean of what is seen; what
         they do is as sure as its surest moment, a little less. Raises InputError without a view.
         """
         if not views:
             raise InputError("views", "expected at least one view of the person")
+        if tokens is None:
+            tokens = self.encode([views[0][:2]])
+        encoded = 0 if tokens is None else len(tokens.cls)
         every = [
-            self.describe(frame, person, others=others, motion=motion) for frame, person, others in views
+            self._describe(
+                frame, person, others, motion, only(tokens, i) if tokens is not None and i < encoded else None
+            )
+            for i, (frame, person, others) in enumerate(views)
         ]
-        weights = np.array([quality(person) for _, person, _ in views])
+        # A look whose crop was not encoded says less of the same things.
+        weights = np.array(
+            [quality(v[1]) * (1.0 if i < encoded or not encoded else 0.5) for i, v in enumerate(views)]
+        )
         return pooled(every, weights)
 
-    def describe_moment(self, frame: Frame, people: Sequence[Person], motion: Motion | None = None) -> Facts:
+    def describe_moment(
+        self,
+        frame: Frame,
+        people: Sequence[Person],
+        motion: Motion | None = None,
+        facts: Sequence[Facts] | None = None,
+    ) -> Facts:
         """The facts of a whole picture with ``people`` in it: what any of them wears or does (as sure as the surest),
-        how many they are, the place and the light."""
+        how many they are, the place and the light.
+
+        ``facts`` are those of the people where they are described already; otherwise they are described here, by
+        their poses and colours alone.
+        """
         sheet = Sheet()
-        largest = sorted(people, key=lambda p: -p.box.area)[:MOST_PEOPLE]
-        every = [self.describe(frame, p, others=[q for q in people if q is not p]) for p in largest]
+        every = list(facts) if facts is not None else self._people(frame, people)
         if every:
             known = np.stack([f.known for f in every])
             p = np.where(known, np.stack([f.p for f in every]), -1.0)
@@ -137,6 +185,10 @@ class Describer:
         if motion is not None:
             _fill_motion(sheet, motion)
         return sheet.facts()
+
+    def _people(self, frame: Frame, people: Sequence[Person]) -> list[Facts]:
+        largest = sorted(people, key=lambda p: -p.box.area)[:MOST_PEOPLE]
+        return [self._describe(frame, p, [q for q in people if q is not p], None, None) for p in largest]
 
 
 MOST_PEOPLE = 12
@@ -172,14 +224,14 @@ def pooled(every: Sequence[Facts], weights: np.ndarray) -> Facts:
     return sheet.facts()
 
 
-def _fill_body(sheet: Sheet, person: Person, motion: Motion | None) -> None:
+def _fill_body(sheet: Sheet, person: Person) -> None:
     if person.pose is None:
         return
     points = person.pose.points
     box = person.box
     trunk = points[[5, 6, 11, 12], 2]
     if (trunk >= 0.2).sum() >= 3:
-        for name, p in body.posture(points, box, motion).items():
+        for name, p in body.posture(points, box).items():
             sheet.set(f"posture.{name}", p, box)
         toward = body.facing(points)
         if toward is not None:
@@ -198,6 +250,18 @@ def _fill_body(sheet: Sheet, person: Person, motion: Motion | None) -> None:
     down = body.looks_down(points)
     if down is not None:
         sheet.set("action.look_down", 0.04 + 0.5 * down, box)
+
+
+def _with_motion(facts: Facts, motion: Motion) -> Facts:
+    """``facts`` with the posture as the track's motion has it, and the motion's own words."""
+    sheet = Sheet()
+    sheet.p, sheet.known, sheet.boxes = facts.p.copy(), facts.known.copy(), dict(facts.boxes)
+    if all(sheet.known[i] for i in members("posture")):
+        told = {word: float(sheet.p[INDEX[f"posture.{word}"]]) for word in GROUPS["posture"]}
+        for word, p in body.moved(told, motion).items():
+            sheet.set(f"posture.{word}", p)
+    _fill_motion(sheet, motion)
+    return sheet.facts()
 
 
 def _fill_motion(sheet: Sheet, motion: Motion) -> None:

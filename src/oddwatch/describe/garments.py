@@ -15,11 +15,11 @@ SAMPLES = 240
 _HUE = np.array([c not in ("black", "white", "grey", "beige") for c in COLORS])
 
 # Logistic weights of a term being accepted, from the log shares of a region as it looks, as the scene's white
-# would have it, and with its colour brought out; fitted on the odd persons of the CUHK01 crops weighted to
-# the colour frequencies of the CUHK-PEDES captions (benchmarks/describer_dev.py).
-_SEEN, _LIT, _VIVID_HUE, _VIVID_GREY, _DARK_HUE = 0.22, 1.05, 0.98, 0.6, 0.55
+# would have it, and with its colour brought out; fitted on drawn people weighted to the base rates of priors.py
+# (train/colors.py).
+_SEEN, _LIT, _VIVID_HUE, _VIVID_GREY, _DARK_HUE = 0.03, 0.94, 1.02, 0.53, 0.0
 _BIAS = np.array(
-    [{"black": 3.8, "white": 5.5, "grey": 1.8, "brown": 5.3, "beige": 5.1}.get(c, 4.6) for c in COLORS]
+    [{"black": 3.03, "white": 3.04, "grey": 0.46, "brown": 1.27, "beige": 2.03}.get(c, 2.61) for c in COLORS]
 )
 
 
@@ -27,7 +27,8 @@ _BIAS = np.array(
 class Look:
     """One region's colours. ``share`` (12,) of the region by term (sums to about 1), ``accept`` (12,) the
     probability that a describer accepts the term, ``tones`` (3,) dark, light, bright; ``median`` Lab (3,);
-    ``amount`` of pixels behind it; ``trust`` 0–1, low when dark or small."""
+    ``amount`` of pixels behind it; ``trust`` 0–1, low when dark or small;
+    ``ways`` (3, 12) shares as seen, as lit, and with colour brought out."""
 
     share: np.ndarray
     accept: np.ndarray
@@ -35,6 +36,7 @@ class Look:
     median: np.ndarray
     amount: float
     trust: float
+    ways: np.ndarray
 
 
 def look(pixels: np.ndarray, weights: np.ndarray, white: float = 1.0) -> Look | None:
@@ -59,7 +61,8 @@ def look(pixels: np.ndarray, weights: np.ndarray, white: float = 1.0) -> Look | 
     share = 0.5 * seen + 0.5 * lit
     accept = acceptance(seen, lit, vivid, float(median[0]))
     trust = float(np.clip(amount / 60, 0.3, 1.0) * np.clip((median[0] + 6) / 20, 0.4, 1.0))
-    return Look(share, accept, _tones(values, weights, float(median[0]) * gain**0.4), median, amount, trust)
+    tones = _tones(values, weights, float(median[0]) * gain**0.4)
+    return Look(share, accept, tones, median, amount, trust, np.stack([seen, lit, vivid]))
 
 
 def acceptance(seen: np.ndarray, lit: np.ndarray, vivid: np.ndarray, level: float) -> np.ndarray:

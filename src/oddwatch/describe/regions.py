@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from oddwatch.core import KEYPOINTS, Box, Frame, Person
+from oddwatch.describe.features import PARTS, crop_box
 
 HEIGHT = 128
 """Canvas pixels per box height."""
@@ -31,7 +32,8 @@ class Canvas:
 
     ``pixels`` (h, w, 3) uint8 RGB; ``box`` the person's box and ``points`` (17, 3) keypoints in canvas pixels (score
     0 where there is no pose); ``scale`` canvas pixels per frame pixel and ``offset`` (x, y) of its corner in
-    the frame; ``torso`` length in canvas pixels; ``inside`` (h, w) bool, false beyond the frame's edge.
+    the frame; ``torso`` length in canvas pixels; ``inside`` (h, w) bool, false beyond the frame's edge;
+    ``parts`` name → (h, w) share of each body part as the part network sees it, None without picture tokens.
     """
 
     pixels: np.ndarray
@@ -41,6 +43,7 @@ class Canvas:
     offset: tuple[float, float]
     torso: float
     inside: np.ndarray
+    parts: dict[str, np.ndarray] | None = None
 
     def to_frame(self, mask: np.ndarray) -> Box | None:
         """The box in frame pixels around the true part of ``mask`` (h, w); None when it is empty."""
@@ -52,8 +55,11 @@ class Canvas:
         return Box(float(x0 / k + dx), float(y0 / k + dy), float(x1 / k + dx), float(y1 / k + dy))
 
 
-def canvas(frame: Frame, person: Person) -> Canvas:
-    """The canvas of ``person``. Boxes of less than a pixel are taken as one pixel."""
+def canvas(frame: Frame, person: Person, parts: np.ndarray | None = None) -> Canvas:
+    """The canvas of ``person``; ``parts`` (256, P) are the shares of ``features.PARTS`` in the cells of their crop.
+
+    Boxes of less than a pixel are taken as one pixel.
+    """
     box = person.box
     length = max(box.height, box.width * 0.6, 1.0)
     k, margin = HEIGHT / length, MARGIN * length
@@ -80,7 +86,27 @@ def canvas(frame: Frame, person: Person) -> Canvas:
         (x0, y0),
         _torso(points, small.height * k),
         inside,
+        None if parts is None else _spread(parts, crop_box(frame, person), k, (x0, y0), (w, h)),
     )
+
+
+def _spread(
+    parts: np.ndarray, area: Box, k: float, corner: tuple[float, float], size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """The part shares of the crop ``area`` on a canvas of ``size`` (w, h), smoothly; 0 outside the crop."""
+    side = round(len(parts) ** 0.5)
+    kx, ky = k * area.width / side, k * area.height / side
+    # Centres of cells: cell i covers (i, i + 1), the picture's pixel i the same.
+    move = np.array(
+        [[kx, 0, (area.x0 - corner[0]) * k + kx / 2 - 0.5], [0, ky, (area.y0 - corner[1]) * k + ky / 2 - 0.5]]
+    )
+    grid, out = parts.reshape(side, side, -1).astype(np.float32), {}
+    for start in range(1, len(PARTS), 4):
+        names = PARTS[start : start + 4]
+        block = np.ascontiguousarray(grid[..., start : start + len(names)])
+        spread = cv2.warpAffine(block, move, size, flags=cv2.INTER_LINEAR)
+        out.update({name: spread[..., i] for i, name in enumerate(names)})
+    return out
 
 
 def _shrunk(frame: Frame, person: Person, move: np.ndarray, k: float) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,9 @@ import numpy as np
 
 from oddwatch.core import Entry, EntryKind, Facts, Frame, Moment, Motion, Person, Span, Tokens, Track, View
 from oddwatch.describe.describer import evidence
+from oddwatch.describe.features import crop, rows_of
 from oddwatch.media.looks import Look, quality, take
-from oddwatch.pipeline.models import CROP_MARGIN, unit
+from oddwatch.pipeline.models import unit
 
 if TYPE_CHECKING:
     from oddwatch.pipeline.index import IndexOptions, IndexReport
@@ -23,16 +24,22 @@ PART_GRID = (4, 2)
 """Part tokens kept a person: rows × columns of mean patch tokens, after the class token."""
 
 
+ENCODED_LOOKS = 2
+"""Best looks of a track that are encoded; the others are described by their poses and colours."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """An entry waiting for its picture vector: ``crop`` is what the encoder will see."""
+    """An entry waiting for its tokens: ``crops`` are what the encoder will see, the first of them the entry's
+    picture; ``finish`` makes the entry of their tokens."""
 
-    entry: dict[str, Any]
-    crop: np.ndarray
+    crops: Sequence[np.ndarray]
+    finish: Callable[[Tokens], Entry]
 
 
 class EntryMaker:
-    """Collects what one source gave and turns it into entries, the encoder running on whole batches."""
+    """Collects what one source gave and turns it into entries: encoded in whole batches, each crop once, then
+    described with the tokens."""
 
     def __init__(
         self, models: Models, source: str, key: str, options: IndexOptions, report: IndexReport
@@ -43,25 +50,46 @@ class EntryMaker:
 
     def track(self, track: Track, looks: Sequence[Look]) -> None:
         """A person followed through a video."""
-        with self.report.timed("describe"):
-            facts = self.models.describer.describe_track([look.triple() for look in looks], track.motion)
-        self._person(f"p{track.id}", looks[0], facts, track.span, track.views, track.motion)
+        best, views = looks[0], [look.triple() for look in looks]
+
+        def finish(tokens: Tokens) -> Entry:
+            with self.report.timed("describe"):
+                facts = self.models.describer.describe_track(views, track.motion, tokens)
+            # Facts of a track were read in the kept picture; everything stored is in pixels of the frame.
+            boxes = {a: best.to_frame(b) for a, b in facts.boxes.items()}
+            facts = Facts(facts.schema, facts.p, facts.known, boxes)
+            return self._person(f"p{track.id}", best, facts, track.span, track.views, track.motion, tokens)
+
+        self._drafts.append(_Draft([crop(f, p) for f, p, _ in views[:ENCODED_LOOKS]], finish))
 
     def picture(self, frame: Frame, people: Sequence[Person]) -> None:
         """The people of a still picture, and the picture itself."""
         ordered = sorted(people, key=lambda p: (p.box.x0, p.box.y0))
+        told: list[Facts] = []
         for number, person in enumerate(ordered, 1):
-            others = [p for p in ordered if p is not person]
+            self._drafts.append(
+                self._still(frame, person, [p for p in ordered if p is not person], number, told)
+            )
+        moment = Moment(None, None, None, tuple(ordered), float(len(ordered)))
+        self._moment("m0", frame, moment, told)
+
+    def _still(
+        self, frame: Frame, person: Person, others: Sequence[Person], number: int, told: list[Facts]
+    ) -> _Draft:
+        look = take(frame, person, others, quality(frame, person, others))
+
+        def finish(tokens: Tokens) -> Entry:
             with self.report.timed("describe"):
-                facts = self.models.describer.describe(frame, person, others=others)
-            look = take(frame, person, others, quality(frame, person, others))
-            self._person(f"p{number}", look, facts, None, (look.view,), None, whole=True)
-        self._moment("m0", frame, Moment(None, None, None, tuple(ordered), float(len(ordered))))
+                facts = self.models.describer.describe(frame, person, others=others, tokens=tokens)
+            told.append(facts)
+            return self._person(f"p{number}", look, facts, None, (look.view,), None, tokens)
+
+        return _Draft([crop(frame, person)], finish)
 
     def moment(self, moment: Moment, frame: Frame) -> None:
         """Some seconds of a video."""
         number = 0 if moment.span is None else round(moment.span.start * 1000)
-        self._moment(f"m{number}", frame, moment)
+        self._moment(f"m{number}", frame, moment, None)
 
     def entries(self) -> list[Entry]:
         """Everything collected since the last call."""
@@ -69,11 +97,11 @@ class EntryMaker:
         if not drafts:
             return []
         with self.report.timed("encode"):
-            tokens = self.models.patches.encode([d.crop for d in drafts])
-        vectors, parts = unit(tokens.cls), part_tokens(tokens)
+            tokens = self.models.patches.encode([pixels for d in drafts for pixels in d.crops])
+        ends = np.cumsum([len(d.crops) for d in drafts])
         return [
-            Entry(**{**d.entry, "vectors": {**d.entry["vectors"], "image": vectors[i]}, "tokens": parts[i]})
-            for i, d in enumerate(drafts)
+            d.finish(rows_of(tokens, int(e) - len(d.crops), int(e)))
+            for d, e in zip(drafts, ends, strict=True)
         ]
 
     def _person(
@@ -84,15 +112,9 @@ class EntryMaker:
         span: Span | None,
         views: Sequence[View],
         motion: Motion | None,
-        whole: bool = False,
-    ) -> None:
-        context, person = look.context, look.person
-        if not whole:
-            # Facts of a track were read in the kept picture; everything stored is in pixels of the frame.
-            facts = Facts(
-                facts.schema, facts.p, facts.known, {a: look.to_frame(b) for a, b in facts.boxes.items()}
-            )
-        entry = self._common(name, "person", facts, look.view.time, look.view.frame, span)
+        tokens: Tokens,
+    ) -> Entry:
+        entry = self._common(name, "person", facts, look.view.time, look.view.frame, span, tokens)
         entry |= {
             "box": look.view.person.box,
             "score": look.view.person.score,
@@ -100,15 +122,17 @@ class EntryMaker:
             "motion": motion,
             "thumbnail": look.jpeg,
         }
-        self._drafts.append(_Draft(entry, context.crop(person.box.expanded(CROP_MARGIN))))
+        return Entry(**entry)
 
-    def _moment(self, name: str, frame: Frame, moment: Moment) -> None:
-        with self.report.timed("describe"):
-            facts = self.models.describer.describe_moment(frame, moment.people, moment.motion)
-            thumbnail = _thumbnail(frame)
-        entry = self._common(name, "moment", facts, moment.time, moment.frame, moment.span)
-        entry |= {"box": None, "motion": moment.motion, "thumbnail": thumbnail}
-        self._drafts.append(_Draft(entry, frame.pixels))
+    def _moment(self, name: str, frame: Frame, moment: Moment, told: Sequence[Facts] | None) -> None:
+        def finish(tokens: Tokens) -> Entry:
+            with self.report.timed("describe"):
+                facts = self.models.describer.describe_moment(frame, moment.people, moment.motion, told)
+                thumbnail = _thumbnail(frame)
+            entry = self._common(name, "moment", facts, moment.time, moment.frame, moment.span, tokens)
+            return Entry(**entry, box=None, motion=moment.motion, thumbnail=thumbnail)
+
+        self._drafts.append(_Draft([frame.pixels], finish))
 
     def _common(
         self,
@@ -118,6 +142,7 @@ class EntryMaker:
         time: float | None,
         frame: int | None,
         span: Span | None,
+        tokens: Tokens,
     ) -> dict[str, Any]:
         return {
             "id": f"{self.key}-{name}",
@@ -129,7 +154,8 @@ class EntryMaker:
             "camera": self.options.camera,
             "wall_time": self._wall(time),
             "facts": facts,
-            "vectors": {"facts": evidence(facts)},
+            "vectors": {"facts": evidence(facts), "image": unit(tokens.cls)[0]},
+            "tokens": part_tokens(tokens)[0],
         }
 
     def _wall(self, time: float | None) -> datetime | None:

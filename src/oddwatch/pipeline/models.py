@@ -12,6 +12,7 @@ import numpy as np
 
 from oddwatch.core import Frame, InputError
 from oddwatch.describe.atoms import SCHEMA_ID
+from oddwatch.describe.features import CROP_MARGIN
 
 if TYPE_CHECKING:
     from oddwatch.describe.describer import Describer
@@ -88,10 +89,6 @@ def picture_vector(models: Models, like: str | Path | np.ndarray) -> np.ndarray:
     if people:
         crop = frame.crop(max(people, key=lambda p: p.box.area).box.expanded(CROP_MARGIN))
     return unit(models.patches.encode([crop]).cls)[0]
-
-
-CROP_MARGIN = 0.08
-"""What a person's crop shows around the box, of its width and height on each side."""
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -92,6 +92,8 @@ class Stage:
                 self._blend(self.background, *sprite[:3])
                 self.sprites.append(sprite)
         self.ids: NDArray[np.uint8] = np.zeros(self.background.shape[:2], np.uint8)
+        self._materials: dict[int, NDArray[np.uint8]] = {}
+        self._drawn: list[tuple[Window, NDArray[np.bool_], int]] = []
 
     def _cast(self, rng: np.random.Generator, coarse: int) -> Pixels:
         """The bare place under its sky; ``coarse`` > 1 casts one ray per that many pixels and interpolates."""
@@ -209,6 +211,7 @@ class Stage:
         """
         image = self.background.copy()
         self.ids[:] = 0
+        self._drawn.clear()
         drawn: list[tuple[float, Window, Pixels, NDArray[np.uint8], int]] = []
         seen: list[Seen] = []
         if people:
@@ -226,6 +229,7 @@ class Stage:
             self._blend(image, box, rgb, alpha)
             solid = alpha > 127
             self._blend_roi(self.ids, box, (self.window[0], self.window[1]))[solid] = number
+            self._drawn.append((box, solid, number))
             if number:
                 full[number] = int(solid.sum())
         counts = np.bincount(self.ids.ravel(), minlength=256)
@@ -285,6 +289,7 @@ class Stage:
             if len(xs) < 6:
                 continue
             number = len(seen) + 1
+            self._materials[number] = patch.material[:: patch.scale, :: patch.scale]
             outline = (float(box[0] + xs.min()), float(box[1] + ys.min()), float(box[0] + xs.max() + 1),
                        float(box[1] + ys.max() + 1))  # fmt: skip
             size = (hi - lo) - 2 * pad
@@ -313,6 +318,14 @@ class Stage:
     def mask(self, one: Seen) -> NDArray[np.bool_]:
         """The visible pixels (h, w) of a person in the last drawn frame."""
         out: NDArray[np.bool_] = self.ids == one.id
+        return out
+
+    def parts(self) -> NDArray[np.uint8]:
+        """(h, w) what each pixel of the people in the last drawn frame is made of: ``wardrobe.MATERIAL``, 0 elsewhere."""
+        out = np.zeros_like(self.ids)
+        for box, solid, number in self._drawn:
+            roi = self._blend_roi(out, box, (self.window[0], self.window[1]))
+            roi[solid] = self._materials[number][solid] if number else 0
         return out
 
 

@@ -31,6 +31,7 @@ _LIKES = tuple(k for k in NORMAL if DOINGS[k].carry is None)
 class Still:
     """A drawn picture of one person. ``pixels`` (h, w, 3) uint8 RGB; ``box`` of the person and ``keypoints``
     (17, 3: x, y, flag 2 seen, 1 hidden, 0 outside) in its pixels; ``mask`` (h, w) bool of the visible person;
+    ``parts`` (h, w) uint8 what everybody's pixels are made of (``wardrobe.MATERIAL``, 0 for no person);
     ``facts`` all that is true of the person; ``captions`` as of :func:`captions.person_captions`."""
 
     pixels: Pixels
@@ -38,6 +39,7 @@ class Still:
     visible: float
     keypoints: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    parts: NDArray[np.uint8]
     facts: dict[str, Any]
     captions: dict[str, list[str]]
     abnormal: bool
@@ -238,6 +240,7 @@ def _still(stage: Stage, one: Seen, image: Pixels, facts: dict[str, Any], person
         one.visible,
         keypoints,
         stage.mask(one),
+        stage.parts(),
         facts,
         captions,
         abnormal,
@@ -279,7 +282,7 @@ def person_still(
 
 
 def _through_jpeg(still: Still) -> Still:
-    return Still(compress(still.pixels, still.quality), still.box, still.visible, still.keypoints, still.mask, still.facts,
+    return Still(compress(still.pixels, still.quality), still.box, still.visible, still.keypoints, still.mask, still.parts, still.facts,
                  still.captions, still.abnormal, still.person, still.quality)  # fmt: skip
 
 
