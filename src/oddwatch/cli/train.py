@@ -28,3 +28,21 @@ def heads(
     with progress_bar() as progress:
         card = train_heads(out, samples=samples, seed=seed, workers=workers, progress=progress, cache=cache)
     say(f"heads and card in {card.parent}")
+
+
+@app.command("calibration")
+def calibration(
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; the packaged one if none is given.")
+    ] = None,
+    people: Annotated[int, typer.Option(min=100, help="Drawn people to fit on.")] = 600,
+    seed: Annotated[int, typer.Option(help="Seed of the people; the report's is another.")] = 90_001,
+) -> None:
+    """Fit how reliable each kind of fact is and when nobody matches, on drawn people. After every new describer."""
+    from json import dumps
+
+    from oddwatch.train.calibration import train_calibration
+
+    with progress_bar() as progress:
+        fitted = train_calibration(out, people=people, seed=seed, progress=progress)
+    say(dumps(fitted["report"], indent=1))
