@@ -14,7 +14,8 @@ ROWS = 1_024
 TASK = 65_536
 ROW_TASK = 8_192
 CELLS = 196_608
-"""Numbers decoded at a time by a scan over columns: what a core's cache holds."""
+"""Numbers multiplied at a time: what a core's cache holds, and few enough for BLAS not to start threads of its own
+inside each of ours (OpenBLAS does from 460,800 on). einsum would not, but it keeps the interpreter's lock."""
 GROUP = 256
 THREADS = max(1, min(4, os.cpu_count() or 1))
 
@@ -59,8 +60,7 @@ def column_scores(
             part = decoded[:, : hi - lo]
             for i, atom in enumerate(used):
                 part[i] = codes[atom, at]
-            # einsum, not BLAS: BLAS would start threads of its own inside each of ours.
-            np.einsum("i,ij->j", w, part, out=out[lo:hi])
+            np.matmul(w, part, out=out[lo:hi])
             out[lo:hi] *= scale[at]
 
     _tasks(n, TASK, work)
@@ -72,13 +72,13 @@ def row_scores(matrix: np.ndarray, vector: np.ndarray, rows: np.ndarray | None =
     v = np.ascontiguousarray(vector, dtype=np.float32)
     out = np.empty(len(matrix) if rows is None else len(rows), np.float32)
 
+    step = max(1, CELLS // max(1, len(v)))
+
     def work(begin: int, end: int) -> None:
-        if rows is None:
-            np.einsum("ij,j->i", matrix[begin:end], v, out=out[begin:end])
-            return
-        for lo in range(begin, end, ROWS):
-            hi = min(lo + ROWS, end)
-            np.einsum("ij,j->i", matrix[rows[lo:hi]], v, out=out[lo:hi])
+        for lo in range(begin, end, step):
+            hi = min(lo + step, end)
+            part = matrix[lo:hi] if rows is None else matrix[rows[lo:hi]]
+            np.matmul(part, v, out=out[lo:hi])
 
     _tasks(len(out), ROW_TASK, work)
     return out
