@@ -59,7 +59,7 @@ class Describer:
     def __init__(
         self,
         patch_encoder: ImageEncoder | None = None,
-        heads: LightHeads | str | Path | None = None,
+        heads: LightHeads | str | Path | None = "packaged",
         threads: int | None = None,
     ) -> None:
         if heads == "packaged":

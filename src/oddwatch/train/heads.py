@@ -24,8 +24,9 @@ HELD_OUT = 98_994
 """Added to the seed for the drawings that nothing is trained on."""
 
 PART_SAMPLES = 1500
-TOKEN_SHARE = (0.6, 0.8)
-"""How much the networks of doing and of looks lean on tokens, where there are any."""
+TOKEN_SHARE = (0.3, 0.6)
+"""How much the networks of doing and of looks lean on tokens, where there are any; chosen on held-out drawings, which
+lose a point of balanced posture against 0.6, and the annotated crops, which gain eight of standing or walking."""
 
 
 def train_heads(
