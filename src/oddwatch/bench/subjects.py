@@ -188,7 +188,9 @@ def packaged_looker(models: Models) -> Looker:
         people = models.finder.find(picture)
         tokens = models.patches.encode([crop(picture, p) for p in people])
         seen = [
-            models.describer.describe(picture, p, others=[o for o in people if o is not p], tokens=rows_of(tokens, i, i + 1))
+            models.describer.describe(
+                picture, p, others=[o for o in people if o is not p], tokens=rows_of(tokens, i, i + 1)
+            )
             for i, p in enumerate(people)
         ]
         return [*seen, models.describer.describe_moment(picture, people, facts=seen)]
