@@ -46,7 +46,7 @@ def run_demo(
     generate(out / "twins", scenes=0, twins=TWINS, seed=seed, progress=progress)
     say("indexing them: people, moments, facts")
     with Gallery.open(gallery, encoders=spaces()) as store:
-        report = index([footage / "media"], store, models, IndexOptions(), progress)
+        report = index([str(footage / "media" / "*.webm")], store, models, IndexOptions(), progress)
         say("  " + report.summary())
         results = [search(store, text, top=6, sentence_encoder=models.sentence) for text in SENTENCES]
     for result in results:

@@ -22,6 +22,8 @@ from oddwatch.datasets.scenes.wardrobe import Look
 FPS = 25
 SECONDS = 20.0
 WIDTH, HEIGHT = 640, 360
+TRIES, CLEARLY, LARGE = 8, 0.7, 50
+"""A scene is composed anew, up to so often, until a lying person shows that share and that many pixels."""
 
 
 class Scene:
@@ -33,10 +35,15 @@ class Scene:
 
     def __init__(self, seed: int, index: int) -> None:
         self.seed, self.index = seed, index
-        self.rng = np.random.default_rng([seed, index, 101])
-        rng = self.rng
         order = np.random.default_rng([seed, 55]).permutation(len(events.EVENTS))
         self.kind = list(events.EVENTS)[int(order[index % len(order)])]
+        for attempt in range(TRIES):
+            self._compose(np.random.default_rng([seed, index, 101, attempt]))
+            if self._lying_is_seen():
+                break
+
+    def _compose(self, rng: np.random.Generator) -> None:
+        self.rng = rng
         _, where, lies = events.EVENTS[self.kind]
         place_name = str(rng.choice(where, p=_place_weights(where)))
         self.place = make_place(rng, place_name)
@@ -46,11 +53,26 @@ class Scene:
         self.script = Script(rng, self.place, self.camera, self.sky, SECONDS)
         self.script.furnish()
         self.events: list[Event] = [events.EVENTS[self.kind][0](self.script)]
-        if not lies and index not in (1, 2):
+        if not lies and self.index not in (1, 2):
             second = str(rng.choice(["fall", "lie", "hit"], p=[0.6, 0.25, 0.15]))
             self.events.append(events.EVENTS[second][0](self.script))
         self.script.crowd(len(self.script.actors) + int(rng.integers(2, 5)))
         self._stage: Stage | None = None
+
+    def _lying_is_seen(self) -> bool:
+        """Whether who lies there can be seen: large enough and hardly hidden, in half of the looks taken."""
+        lying = [t for t in np.arange(1.0, SECONDS, 1.0) if any(_lies(s) for _, _, s in self.people(float(t)))]
+        looks = [float(t) for t in lying[:: max(1, len(lying) // 4)]]
+        clear = 0
+        for time in looks:
+            _, drawn = self.draw(time, finish=False)
+            clear += any(
+                _lies(state)
+                and one.visible >= CLEARLY
+                and max(one.box[2] - one.box[0], one.box[3] - one.box[1]) >= LARGE
+                for one, _, state in drawn
+            )
+        return 2 * clear >= len(looks)
 
     @property
     def actors(self) -> dict[int, Look]:
@@ -124,6 +146,10 @@ class Scene:
             numbers = {one.track: one for one, _, _ in drawn}
             notes["mask"] = lambda track, numbers=numbers: self.stage.mask(numbers[track])
             yield image, notes
+
+
+def _lies(state: State) -> bool:
+    return bool(state.facts.get("posture") == "lying")
 
 
 def _place_weights(where: tuple[str, ...]) -> list[float]:
