@@ -28,13 +28,14 @@ class Facts(Jsonable):
 
     ``p`` (A,) float32 calibrated probabilities, ``known`` (A,) bool whether the fact could be seen at
     all; both in the order of the atom table ``schema``. ``boxes`` maps an atom to the box (frame
-    pixels) that produced it.
+    pixels) that produced it, ``views`` to the number of the view it was seen best in (0, the first, if absent).
     """
 
     schema: str
     p: np.ndarray
     known: np.ndarray
     boxes: Mapping[str, Box] = field(default_factory=dict)
+    views: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.p.ndim != 1 or self.p.shape != self.known.shape:

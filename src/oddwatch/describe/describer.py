@@ -207,7 +207,8 @@ def quality(person: Person) -> float:
 
 
 def pooled(every: Sequence[Facts], weights: np.ndarray) -> Facts:
-    """One person's facts from several looks, weighted (N,); boxes come from the best look that has one."""
+    """One person's facts from several looks, weighted (N,); ``views`` and boxes are those of the look that says most:
+    for what is done the surest one, for what is worn the best one."""
     p = np.clip(np.stack([f.p for f in every]).astype(np.float64), 1e-3, 1 - 1e-3)
     known = np.stack([f.known for f in every])
     w = weights[:, None] * known
@@ -219,9 +220,14 @@ def pooled(every: Sequence[Facts], weights: np.ndarray) -> Facts:
     sheet = Sheet()
     sheet.known = np.asarray(known.any(0), bool)
     sheet.p = np.where(sheet.known, 1 / (1 + np.exp(-joint)), sheet.p).astype(np.float32)
-    for i in np.argsort(weights):
-        sheet.boxes.update(every[int(i)].boxes)
-    return sheet.facts()
+    said = np.where(
+        known, np.where(_DOING, np.where(weights[:, None] >= 0.5 * weights.max(), logit, -9), w), -99
+    )
+    best = said.argmax(0)
+    views = {ATOMS[int(i)]: int(best[i]) for i in np.flatnonzero(sheet.known)}
+    sheet.boxes = {a: every[v].boxes[a] for a, v in views.items() if a in every[v].boxes}
+    facts = sheet.facts()
+    return Facts(facts.schema, facts.p, facts.known, facts.boxes, {a: v for a, v in views.items() if v})
 
 
 def _fill_body(sheet: Sheet, person: Person) -> None:

@@ -165,7 +165,8 @@ def facts_row(n: int, facts: Facts) -> tuple[Any, ...]:
     """The row of table ``facts``: probabilities as float16, the known mask as bits."""
     boxes = {k: [float(v) for v in b.as_list()] for k, b in facts.boxes.items()}
     known = np.packbits(facts.known.astype(bool)).tobytes()
-    return n, facts.schema, facts.p.astype("<f2").tobytes(), known, dumps(boxes)
+    seen = dumps({"boxes": boxes, "views": dict(facts.views)})
+    return n, facts.schema, facts.p.astype("<f2").tobytes(), known, seen
 
 
 def fact_arrays(schema: str, rows: Sequence[tuple[str, bytes, bytes]]) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +182,8 @@ def facts_back(schema: str, p: bytes, known: bytes, boxes: str) -> Facts:
     """The inverse of :func:`facts_row`."""
     values = np.frombuffer(p, dtype="<f2").astype(np.float32)
     bits = np.unpackbits(np.frombuffer(known, dtype=np.uint8), count=len(values)).astype(bool)
-    return Facts(schema, values, bits, {k: Box(*b) for k, b in json.loads(boxes).items()})
+    seen = json.loads(boxes)
+    return Facts(schema, values, bits, {k: Box(*b) for k, b in seen["boxes"].items()}, seen["views"])
 
 
 def tokens_row(n: int, tokens: np.ndarray) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +56,8 @@ class EntryMaker:
             with self.report.timed("describe"):
                 facts = self.models.describer.describe_track(views, track.motion, tokens)
             # Facts of a track were read in the kept picture; everything stored is in pixels of the frame.
-            boxes = {a: best.to_frame(b) for a, b in facts.boxes.items()}
-            facts = Facts(facts.schema, facts.p, facts.known, boxes)
+            boxes = {a: looks[facts.views.get(a, 0)].to_frame(b) for a, b in facts.boxes.items()}
+            facts = replace(facts, boxes=boxes)
             return self._person(f"p{track.id}", best, facts, track.span, track.views, track.motion, tokens)
 
         self._drafts.append(_Draft([crop(f, p) for f, p, _ in views[:ENCODED_LOOKS]], finish))

@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from oddwatch.core import Entry, EntryKind, Hit, InputError, Jsonable, Query, Reason, Where
+from oddwatch.core import Entry, EntryKind, Evidence, Hit, InputError, Jsonable, Query, Reason, View, Where
 from oddwatch.describe import match as matching
 from oddwatch.describe.atoms import SCHEMA_ID
 from oddwatch.describe.sentence import parse
@@ -31,6 +32,8 @@ The best balance on the packaged encoder's vectors: in one indoor clip (6 tracks
 and 10 % of views of two tracks reach it. It holds for one camera and one posture: of drawn twins, the same clothes in
 two doings, 6 % reach it, of two strangers 2 %.
 """
+DOING = frozenset({"posture", "action", "motion", "facing"})
+"""Kinds of slots that hold for moments of a track, not for all of it."""
 RRF_K = 60
 """Reciprocal rank fusion's constant (Cormack et al., SIGIR 2009)."""
 
@@ -107,7 +110,7 @@ def search(
     likely = _judge_all(gallery, query, stages)
     lap("judge")
     order = [i for i in _ranked(stages) if min_probability is None or likely.get(i, -1.0) >= min_probability]
-    entries = {e.id: e for e in gallery.get_many(order[:top], full=False, facts=True)}
+    entries = {e.id: e for e in gallery.get_many(order[:top])}
     lap("read")
     shown = (_judged(query, entries[i], stages[i], threshold) for i in order[:top] if i in entries)
     hits = [replace(hit, rank=rank) for rank, hit in enumerate(shown, 1)]
@@ -205,6 +208,8 @@ def _judged(query: Query, entry: Entry, stages: Mapping[str, float], threshold: 
     if "like" in stages:
         # A sentence and a picture: both must fit.
         match = stages["like"] >= LIKE_SIMILARITY and (match or not query.slots)
+    number, view = _best_view(query, entry, reason)
+    reason = replace(reason, evidence=tuple(_in_view(e, entry, number) for e in reason.evidence))
     return Hit(
         rank=1,
         id=entry.id,
@@ -212,17 +217,42 @@ def _judged(query: Query, entry: Entry, stages: Mapping[str, float], threshold: 
         kind=entry.kind,
         score=stages[next(s for s in ("fused", "facts", "like", "coarse") if s in stages)],
         camera=entry.camera,
-        time=entry.time,
+        time=view.time if view else entry.time,
         start=entry.span.start if entry.span else None,
         end=entry.span.end if entry.span else None,
-        frame=entry.frame,
-        box=entry.box,
-        wall_time=entry.wall_time,
+        frame=view.frame if view else entry.frame,
+        box=view.person.box if view else entry.box,
+        wall_time=_wall(entry, view),
         probability=probability,
         match=match,
         stages=dict(stages),
         reason=reason,
     )
+
+
+def _best_view(query: Query, entry: Entry, reason: Reason) -> tuple[int, View | None]:
+    """The view that shows what the sentence says is done; the entry's own best view (0) where none does."""
+    seen = entry.facts.views if entry.facts is not None else {}
+    shown = [
+        (evidence.probability or 0.0, seen.get(evidence.atom or "", 0))
+        for slot, evidence in zip(query.slots, reason.evidence, strict=False)
+        if slot.kind in DOING and evidence.verdict == "matched" and not slot.negated
+    ]
+    number = max(shown)[1] if shown else 0
+    return (number, entry.views[number]) if number < len(entry.views) else (0, None)
+
+
+def _in_view(evidence: Evidence, entry: Entry, number: int) -> Evidence:
+    """Boxes of other views would be drawn on the wrong frame."""
+    seen = entry.facts.views if entry.facts is not None else {}
+    same = seen.get(evidence.atom or "", 0) == number
+    return evidence if same else replace(evidence, box=None)
+
+
+def _wall(entry: Entry, view: View | None) -> datetime | None:
+    if entry.wall_time is None or view is None or view.time is None or entry.time is None:
+        return entry.wall_time
+    return entry.wall_time + timedelta(seconds=view.time - entry.time)
 
 
 def _ranked(stages: dict[str, dict[str, float]]) -> list[str]:

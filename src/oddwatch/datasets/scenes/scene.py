@@ -61,7 +61,9 @@ class Scene:
 
     def _lying_is_seen(self) -> bool:
         """Whether who lies there can be seen: large enough and hardly hidden, in half of the looks taken."""
-        lying = [t for t in np.arange(1.0, SECONDS, 1.0) if any(_lies(s) for _, _, s in self.people(float(t)))]
+        lying = [
+            t for t in np.arange(1.0, SECONDS, 1.0) if any(_lies(s) for _, _, s in self.people(float(t)))
+        ]
         looks = [float(t) for t in lying[:: max(1, len(lying) // 4)]]
         clear = 0
         for time in looks:
