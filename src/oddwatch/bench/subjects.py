@@ -168,7 +168,7 @@ class _Searchable:
         at = [int(i) for i in ids]
         return list(ids), self._gallery.p[at], self._gallery.known[at]
 
-    def get_many(self, ids: Sequence[str], *, full: bool, facts: bool) -> list[Entry]:
+    def get_many(self, ids: Sequence[str]) -> list[Entry]:
         """Entries that hold their facts and nothing else."""
         return [
             Entry(i, "", "person", None, None, None, None, facts=self._gallery.facts[int(i)]) for i in ids
