@@ -29,7 +29,11 @@ def main(names: list[str]) -> None:
             continue
         started = time.perf_counter()
         rows = run_search_bench(data, seed=0)
-        about = {"set": name, "seconds": round(time.perf_counter() - started, 1), "command": f"python benchmarks/quality.py {name}"}
+        about = {
+            "set": name,
+            "seconds": round(time.perf_counter() - started, 1),
+            "command": f"python benchmarks/quality.py {name}",
+        }
         write_rows(RESULTS / f"quality_{name}.json", rows, about)
         print(f"# {name}\n\n{markdown(rows)}")
 

@@ -123,7 +123,8 @@ def ranking(
             }
             rows.append(
                 {
-                    "stages": stage,
+                    "protocol": "drawn people",
+                    "stages": [stage],
                     "facts": what,
                     "queries": length,
                     "n": len(at),

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,13 +102,42 @@ def main() -> None:
                 gallery.optimize()
             built = time.perf_counter() - started
             asked = sentences(people)
-            report = {"rows": len(gallery), "built s": round(built, 1), "sentences": len(asked)}
+            report: dict[str, Any] = {
+                "rows": len(gallery),
+                "built s": round(built, 1),
+                "sentences": len(asked),
+            }
             report["without encoder ms"] = measure(gallery, asked, None)
         with Gallery.open(folder, encoders=spaces()) as gallery:
             report["with encoder ms"] = measure(gallery, asked, SentenceEncoder(threads=2))
             report["with encoder, again, ms"] = measure(gallery, asked, SentenceEncoder(threads=2))
     report["memory MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps(report, indent=1))
+    print(
+        json.dumps(
+            {"about": {k: v for k, v in report.items() if not isinstance(v, dict)}, "rows": rows_of(report)},
+            indent=1,
+        )
+    )
+
+
+def rows_of(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a run and step; the total first."""
+    rows = []
+    for run, steps in report.items():
+        if not isinstance(steps, dict):
+            continue
+        rows += [
+            {
+                "rows": report["rows"],
+                "run": run.removesuffix(" ms").rstrip(","),
+                "step": step,
+                "p50 ms": v["p50"],
+                "p95 ms": v["p95"],
+            }
+            for step, v in sorted(steps.items(), key=lambda item: item[0] != "total")
+            if "p50" in v
+        ]
+    return rows
 
 
 if __name__ == "__main__":

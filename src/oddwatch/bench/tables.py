@@ -72,7 +72,10 @@ def _columns(protocol: str, rows: Sequence[Row]) -> Sequence[str]:
     if protocol.split(",")[0] in LAYOUT:
         return LAYOUT[protocol.split(",")[0]]
     hidden = {"stages", "method", "default", "transductive", "protocol", "seed", "ci95", "per_class"}
-    return ["system", *dict.fromkeys(k for r in rows for k in r if k not in hidden)]
+    plain = dict.fromkeys(
+        k for r in rows for k, v in r.items() if k not in hidden and not isinstance(v, (dict, list))
+    )
+    return ["system", *plain] if any(system_of(r) for r in rows) else list(plain)
 
 
 def write_rows(path: str | Path, rows: Sequence[Row], about: Mapping[str, Any] | None = None) -> None:
