@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -79,7 +80,7 @@ class Request:
     schema: type[BaseModel] | None = None
 
 
-class Chat:
+class Chat(ABC):
     """Base of the back ends, which offer ``id`` and ``reply(question)``.
 
     ``timeout`` seconds for one question with its repair; ``parallel`` questions at once. Threads may share a model.
@@ -104,12 +105,13 @@ class Chat:
         self._lock = threading.Lock()
 
     @property
+    @abstractmethod
     def id(self) -> str:
-        raise NotImplementedError
+        """Names the model: equal ids give comparable answers."""
 
+    @abstractmethod
     def reply(self, question: Question) -> Reply:
         """What the model says. Raises NoReply, or ChatError for a wrong set-up."""
-        raise NotImplementedError
 
     def ask(
         self,
@@ -182,7 +184,7 @@ class Chat:
         seconds = None if each is None else each * len(missing) / self.parallel
         return Estimate(len(wanted), len(wanted) - len(missing), len(missing), round(tokens), seconds)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most back ends hold nothing)
         """Free what the model holds; the cache stays open, it is the caller's."""
 
     def __enter__(self) -> Self:
