@@ -53,6 +53,10 @@ class SearchResult(Jsonable):
     def __len__(self) -> int:
         return len(self.hits)
 
+    def __getitem__(self, rank: int) -> Hit:
+        """The hit at ``rank``, counted from 0."""
+        return self.hits[rank]
+
     def to_json(self) -> dict[str, Any]:
         """The object that ``search --json`` prints: query, parsed, hits, answer, timing."""
         parsed = self.query.to_json()

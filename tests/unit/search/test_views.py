@@ -45,7 +45,7 @@ def test_the_hit_is_at_the_time_of_the_doing(tmp_path):
     )  # fmt: skip
     with Gallery.open(tmp_path / "g", encoders={"facts": SCHEMA_ID}) as gallery:
         gallery.add([entry])
-        lying = search(gallery, "someone lying on the ground").hits[0]
+        lying = search(gallery, "someone lying on the ground")[0]
         standing = search(gallery, "someone standing").hits[0]
     assert (lying.time, lying.frame, lying.box) == (9.0, 225, LYING)
     assert (lying.wall_time - start).total_seconds() == 7
