@@ -14,7 +14,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where to put footage, gallery and report.")] = Path(
         "oddwatch-demo"
     ),
-    seed: Annotated[int, typer.Option(help="Another seed draws another street.")] = 7,
+    seed: Annotated[int, typer.Option(help="Another seed draws another street.")] = 21,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = None,
 ) -> None:

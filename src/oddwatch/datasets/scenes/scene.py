@@ -22,7 +22,7 @@ from oddwatch.datasets.scenes.wardrobe import Look
 FPS = 25
 SECONDS = 20.0
 WIDTH, HEIGHT = 640, 360
-TRIES, CLEARLY, LARGE = 8, 0.7, 50
+TRIES, CLEARLY, LARGE = 10, 0.93, 60
 """A scene is composed anew, up to so often, until a lying person shows that share and that many pixels."""
 
 
