@@ -22,9 +22,9 @@ from oddwatch.bench.subjects import (
     describe_all,
     packaged_looker,
 )
-from oddwatch.core import Facts, InputError, Progress
+from oddwatch.core import DualEncoder, Facts, InputError, Progress
 from oddwatch.datasets.formats import FOOTAGE_READERS, READERS, detect_format
-from oddwatch.datasets.records import Record, pixels, read_records
+from oddwatch.datasets.records import Record, frame, pixels, read_records
 from oddwatch.metrics.retrieval import (
     Ranks,
     bootstrap,
@@ -62,11 +62,13 @@ def run_search_bench(
     look: Looker | None = None,
     language: Language | None = None,
     evidence: Callable[[Facts], np.ndarray] | None = None,
+    dual: DualEncoder | None = None,
 ) -> list[Row]:
     """Retrieval, baselines, fact accuracy, "nobody matches", twins and slot errors over a captioned set.
 
     ``data`` is a folder that :func:`read_records` reads, or records. ``stages`` chooses what is measured
     (default: coarse then facts); the coarse row is always there. ``depth`` facts are judged slot by slot.
+    ``dual``, an encoder of pictures and sentences, is measured beside, on the same crops.
     ``look``, ``language`` and ``evidence`` replace the packaged describer and parser. Each row's ``protocol`` says what it
     is; recalls and means of a retrieval are in percent with ``ci95`` from a bootstrap over pictures, rates of
     the other protocols 0–1; None where undefined.
@@ -115,6 +117,10 @@ def run_search_bench(
     if told is not None:
         ideal = _matrix([_ask(told, text, language, depth) for text, _ in asked], len(records), "facts")
         rows += _variant(ideal, asked, gallery.ids, seed, "facts as annotated")
+    if dual is not None:
+        others["dual"] = dual_matrix(dual, records, asked)
+        about = {"method": f"dual encoder {dual.id}", "default": False, "model_calls": 0}
+        rows += rows_of_scores(others["dual"], asked, gallery.ids, about, seed)
     rows += random_rows(asked, gallery.ids, seed)
     histogram = {"method": "colour-histogram", "default": False, "model_calls": 0}
     rows += rows_of_scores(others["colour-histogram"], asked, gallery.ids, histogram, seed)
@@ -124,6 +130,14 @@ def run_search_bench(
     rows += nobody.twin_rows(gallery, asked, [a.facts if a else None for a in answers], seed)
     rows += slots.slot_rows(gallery, asked, answers, language, seed)
     return rows
+
+
+def dual_matrix(dual: DualEncoder, records: Sequence[Record], asked: Sequence[tuple[str, str]]) -> np.ndarray:
+    """(queries, pictures) cosines of a dual encoder; of a record with a box only that part is shown to it."""
+    frames = [frame(r) for r in records]
+    crops = [f.crop(r.box) if r.box else f.pixels for f, r in zip(frames, records, strict=True)]
+    scores: np.ndarray = dual.encode_texts([text for text, _ in asked]) @ dual.encode_images(crops).T
+    return scores
 
 
 def _is_footage(data: str | Path) -> bool:

@@ -19,6 +19,10 @@ def search(
     stages: Annotated[
         str | None, typer.Option(help="Stages to measure, comma-separated: coarse, or coarse,facts.")
     ] = None,
+    dual: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a CLIP or SigLIP class model to measure beside ([torch] extra)."),
+    ] = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = None,
     json_: JsonOption = False,
@@ -27,9 +31,15 @@ def search(
     from oddwatch.bench.search import run_search_bench
     from oddwatch.bench.tables import markdown
 
+    encoder = None
+    if dual is not None:
+        from oddwatch.encoders import load
+
+        encoder = load("dual", model=dual, device=device.value)
     with progress_bar(json_) as progress:
         rows = run_search_bench(
             data,
+            dual=encoder,
             stages=tuple(s.strip() for s in stages.split(",") if s.strip()) if stages is not None else None,
             seed=seed,
             device=device.value,

@@ -308,3 +308,35 @@ def test_histogram_sees_the_box_only() -> None:
 def test_lengths() -> None:
     assert length_of("man in a red coat") == "short"
     assert length_of("word " * 15) == "long"
+
+
+class Painter:
+    """A dual encoder that knows red, green and blue."""
+
+    id, dim = "painter", 3
+
+    def encode_images(self, frames):
+        means = np.stack([np.asarray(f).reshape(-1, 3).mean(0) for f in frames]).astype(np.float32)
+        return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+    def encode_texts(self, texts):
+        return np.array([[c in t for c in ("red", "green", "blue")] for t in texts], np.float32)
+
+
+def test_a_dual_encoder_is_measured_on_the_boxes(tmp_path):
+    from oddwatch.bench.search import dual_matrix
+    from oddwatch.datasets.records import read_records
+
+    lines = []
+    for i, color in enumerate([(255, 0, 0), (0, 0, 255)]):
+        picture = np.full((40, 40, 3), (0, 255, 0), np.uint8)
+        picture[10:30, 10:20] = color
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+        words = ["a red one", "a blue one"][i]
+        lines.append(
+            json.dumps({"image": f"{i}.png", "image_id": str(i), "caption": [words], "box": [10, 10, 20, 30]})
+        )
+    (tmp_path / "records.jsonl").write_text("\n".join(lines))
+    asked = [("a red one", "0"), ("a blue one", "1")]
+    scores = dual_matrix(Painter(), read_records(tmp_path), asked)
+    assert np.allclose(scores, np.eye(2), atol=1e-4)
