@@ -38,6 +38,8 @@ def test_the_hit_is_at_the_time_of_the_doing(tmp_path):
         np.array([1.0, 0.9]),
     )
     views = (View(2.0, 50, Person(STANDING)), View(9.0, 225, Person(LYING)))
+    joint.p[INDEX["upper.color.red"]], joint.known[INDEX["upper.color.red"]] = 0.95, True
+    joint.boxes["upper.color.red"] = STANDING
     start = datetime(2026, 5, 1, 8, tzinfo=UTC)
     entry = Entry(
         "a-p1", "a.mp4", "person", Span(0, 12), 2.0, 50, STANDING,
@@ -46,8 +48,12 @@ def test_the_hit_is_at_the_time_of_the_doing(tmp_path):
     with Gallery.open(tmp_path / "g", encoders={"facts": SCHEMA_ID}) as gallery:
         gallery.add([entry])
         lying = search(gallery, "someone lying on the ground")[0]
+        both = search(gallery, "someone in a red top lying on the ground")[0]
         standing = search(gallery, "someone standing").hits[0]
     assert (lying.time, lying.frame, lying.box) == (9.0, 225, LYING)
     assert (lying.wall_time - start).total_seconds() == 7
     assert (standing.time, standing.box) == (2.0, STANDING)
     assert lying.reason.evidence[0].box == LYING
+    boxes = {e.atom: e.box for e in both.reason.evidence}
+    assert both.box == LYING and boxes["posture.lying"] == LYING
+    assert boxes["upper.color.red"] is None, "the red was seen in another frame"
