@@ -11,20 +11,9 @@ from oddwatch.core import UNKNOWN, Facts, Hit, InputError, Query
 from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID
 from oddwatch.describe.priors import PRIOR
 from oddwatch.describe.witness import FactsWitness
-from oddwatch.search.cloze import (
-    ClozeStage,
-    Fusion,
-    Hidden,
-    Kept,
-    PromptWitness,
-    TableJudge,
-    checked_fills,
-    color_agreement,
-    generate,
-    masked_with,
-    parse_fills,
-    verb_agreement,
-)
+from oddwatch.search.agreement import TableJudge, color_agreement, verb_agreement
+from oddwatch.search.cloze import ClozeStage, Fusion, Kept, Said, checked_fills
+from oddwatch.search.hiding import Hidden, generate, masked_with
 
 Q = "A man in a red jacket is falling off a blue bicycle on the road."
 MASKED = "A man in a <COLOR> jacket is <VERB> off a <COLOR> bicycle on the road."
@@ -270,56 +259,60 @@ def test_the_witness_never_sees_the_key():
         assert not any(word in told for word in ("red", "falling", "blue"))
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        "falling; red, UNKNOWN",
-        '["falling", "red", "UNKNOWN"]',
-        'Here you are:\n```json\n["falling", "red", "unknown"]\n```',
-        "1. falling\n2) red\n3: UNKNOWN",
-        "- falling\n- red\n- UNKNOWN",
-        '["falling", "red"',
-        '["falling", "red", "UNK',
-        '{"answers": ["falling", "red", null]}',
-        "VERB: falling\nCOLOR: red",
-        '["falling", "red", "UNKNOWN", "blue", "more"]',
-    ],
-)
-def test_a8_parser(raw):
-    assert parse_fills(raw, 3) == ["falling", "red", UNKNOWN]
-
-
-@given(st.text(max_size=200), st.integers(0, 5))
-def test_a8_any_text_gives_as_many_entries(raw, count):
-    found = parse_fills(raw, count)
-    assert len(found) == count
-    assert all(f is UNKNOWN or (f and "\n" not in f and len(f) <= 60) for f in found)
-
-
-def test_a8_deep_and_long_answers_do_no_harm():
-    assert parse_fills("[" * 100_000, 2) == [UNKNOWN, UNKNOWN]
-    assert parse_fills("", 2) == [UNKNOWN, UNKNOWN]
-    assert len(parse_fills("word, " * 100_000, 2)) == 2
+def test_a8_what_any_witness_says_is_as_many_plain_words():
     assert checked_fills(["red", UNKNOWN, "x", "y"], 3) == ["red", UNKNOWN, "x"]
+    assert checked_fills([], 2) == [UNKNOWN, UNKNOWN]
+    assert checked_fills([' "Red." ', "unknown", " \n\x1b[31m "], 4) == ["Red", UNKNOWN, "[31m", UNKNOWN]
 
 
-def test_a_model_is_asked_twice_at_most():
-    asked = []
+@given(st.lists(st.text(max_size=200), max_size=6), st.integers(0, 5))
+def test_a8_any_text_gives_as_many_entries(said, count):
+    found = checked_fills(said, count)
+    assert len(found) == count
+    assert all(f is UNKNOWN or (f.isprintable() and 0 < len(f) <= 60) for f in found)
 
-    def ask(prompt, picture):
-        asked.append((prompt, picture))
-        return answers[min(len(asked), len(answers)) - 1]
 
-    cloze, witness = generate(Q), PromptWitness(ask, "m")
-    answers = ["I think that the man in this picture is riding", '["red", "falling", "blue"]']
-    assert witness.fill(cloze.masked, cloze.blanks, "p") == ["red", "falling", "blue"]
-    assert len(asked) == 2
-    assert MASKED in asked[0][0]
-    assert "falling off" not in asked[0][0]
-    asked.clear()
-    answers = ["The picture that I see here shows a man on a bicycle"]
-    assert witness.fill(cloze.masked, cloze.blanks, "p") == [UNKNOWN] * 3
-    assert len(asked) == 2
+class Hearing(Scripted):
+    """A witness that is asked about all pictures at once; of those in ``lost`` nothing is heard."""
+
+    lost: frozenset[str] = frozenset()
+
+    def fill_all(self, masked, blanks, shown):
+        self.seen.append(tuple(shown))
+        return [
+            Said([UNKNOWN] * len(blanks), False) if s in self.lost else Said(self.answers[s]) for s in shown
+        ]
+
+
+def test_pictures_are_asked_about_at_once_and_only_new_ones():
+    witness = Hearing(ANSWERS)
+    run = ClozeStage(witness, lambda hit: hit.id, n=2)
+    assert ids(run.rerank(Query(Q), hits("ABC"))) == ["B", "A", "C"]
+    run.n = 3
+    assert ids(run.rerank(Query(Q), hits("ABC"))) == ["B", "A", "C"]
+    assert witness.seen == [("A", "B"), ("C",)]
+    assert run.calls == {"generate": 1, "fill": 3} and run.notes == ()
+
+
+def test_silence_moves_nobody_and_is_not_remembered():
+    witness = Hearing(ANSWERS)
+    witness.lost = frozenset("A")
+    run = ClozeStage(witness, lambda hit: hit.id)
+    done = run.rerank(Query(Q), hits("ABC"))
+    assert ids(done) == ["A", "B", "C"]
+    assert "1 of 3 pictures got no answer" in run.notes[0]
+    assert all("anomalylmm" not in h.stages for h in done)
+    assert [e.verdict for e in done[1].reason.evidence] == ["matched"] * 3, "what was seen is still told"
+    witness.lost = frozenset()
+    assert ids(run.rerank(Query(Q), hits("ABC"))) == ["B", "A", "C"]
+    assert witness.seen[-1] == ("A",) and run.notes == ()
+
+
+def test_a_trace_names_who_hid_filled_and_compared():
+    run = stage(ANSWERS)
+    run.rerank(Query(Q), hits("ABC"))
+    assert {t.by for t in run.traces} == {("tables/1", "scripted/1", "tables/1")}
+    assert TableJudge(Vectors(), strict=True).id == "tables/1+v;strict"
 
 
 def test_agreement_of_verbs():
