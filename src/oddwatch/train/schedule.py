@@ -12,8 +12,8 @@ from typing import Any
 
 from oddwatch.core import InputError
 
-NO_DECAY = (r"bias$", r"norm\d*\.weight$")
-"""Names, in any case, of parameters that weight decay leaves alone: biases and norms."""
+NO_DECAY = (r"bias",)
+"""Names, in any case, of parameters that weight decay leaves alone, beside all that are no matrices (norms, scales)."""
 CMP_FASTER = (
     r"vision_encoder\.layers\.[23]\.",
     r"text_encoder\..*layer\.(4|5|10|11)\.",
@@ -63,7 +63,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Four groups for AdamW of a module's ``named_parameters()``: {plain, faster} × {decay, no decay}.
 
-    ``faster`` and ``no_decay`` are regular expressions, searched in the names in any case. Every parameter that
+    ``faster`` and ``no_decay`` are regular expressions, searched in the names in any case; numbers and vectors never
+    decay. (CMP's code goes by names alone and so decays the norms inside its heads.) Every parameter that
     requires a gradient is in exactly one group; frozen ones are in none, groups may be empty. Each is a dict
     with ``name``, ``params``, ``names``, ``lr`` and ``weight_decay``.
 
@@ -84,7 +85,8 @@ def parameter_groups(
     }
     for name, parameter in named:
         if parameter.requires_grad:
-            group: dict[str, Any] = groups["faster, " if _any(faster, name) else "", not _any(no_decay, name)]
+            decays = parameter.ndim > 1 and not _any(no_decay, name)
+            group: dict[str, Any] = groups["faster, " if _any(faster, name) else "", decays]
             group["params"].append(parameter)
             group["names"].append(name)
     if not any(group["params"] for group in groups.values()):

@@ -38,8 +38,8 @@ def test_a_schedule_that_cannot_be_is_an_input_error(step, total, warmup):
 
 
 class Parameter:
-    def __init__(self, requires_grad=True):
-        self.requires_grad = requires_grad
+    def __init__(self, requires_grad=True, ndim=2):
+        self.requires_grad, self.ndim = requires_grad, ndim
 
 
 NAMES = {
@@ -54,13 +54,18 @@ NAMES = {
     "text_encoder.cls.predictions.bias": "faster, no decay",
     "vision_proj.weight": "faster, decay",
     "itm_head.0.weight": "faster, decay",
+    "itm_head.1.weight": "faster, no decay",
+    "vision_encoder.layers.0.blocks.0.attn.relative_position_bias_table": "no decay",
     "pose_block.norm.weight": "faster, no decay",
-    "temp": "decay",
+    "temp": "no decay",
 }
+NO_MATRIX = {"temp", "itm_head.1.weight"} | {n for n in NAMES if "norm" in n.lower() or n.endswith("bias")}
 
 
 def test_c7_every_trainable_parameter_is_in_exactly_one_of_four_groups():
-    named = {name: Parameter() for name in NAMES} | {"frozen.weight": Parameter(False)}
+    named = {name: Parameter(ndim=1 if name in NO_MATRIX else 2) for name in NAMES} | {
+        "frozen.weight": Parameter(False)
+    }
     groups = parameter_groups(named.items(), lr=1e-4)
     assert [g["name"] for g in groups] == ["decay", "no decay", "faster, decay", "faster, no decay"]
     where = [(name, g["name"]) for g in groups for name in g["names"]]
