@@ -151,7 +151,15 @@ def _fill(source: str, data: Mapping[str, Any]) -> str:
 
 
 @cache
-def _packaged(name: str) -> Template:
+def template(name: str) -> Template:
+    """The packaged prompt file ``name``.
+
+    Raises:
+        InputError: there is no such prompt (the message lists them).
+    """
+    names = sorted(p.stem for p in PROMPTS.glob("*.j2"))
+    if name not in names:
+        raise InputError(f"prompt {name!r}", "not known", f"one of: {', '.join(names)}")
     return Template.read(PROMPTS / f"{name}.j2")
 
 
@@ -161,7 +169,4 @@ def prompt(name: str, **data: Any) -> Prompt:
     Raises:
         InputError: there is no such prompt (the message lists them), or ``data`` does not fit.
     """
-    names = sorted(p.stem for p in PROMPTS.glob("*.j2"))
-    if name not in names:
-        raise InputError(f"prompt {name!r}", "not known", f"one of: {', '.join(names)}")
-    return _packaged(name).render(**data)
+    return template(name).render(**data)
