@@ -1,4 +1,4 @@
-"""CUHK-PEDES (Li et al., CVPR 2017) as shipped in ``cuhk_pedes_sample``."""
+"""The part of CUHK-PEDES (Li et al., CVPR 2017) in ``cuhk_pedes_sample``; the whole is read by ``pedes``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import io
 from pathlib import Path
 
 from oddwatch.core import Box, InputError
-from oddwatch.datasets.records import Record, json_lines
+from oddwatch.datasets.pedes import pedes_record
+from oddwatch.datasets.records import Record, numbered
 from oddwatch.datasets.store import read_text, safe_name
 
 
@@ -30,10 +31,10 @@ def read_cuhk_sample(folder: str | Path) -> list[Record]:
 
 
 def read_cuhk_captions(folder: str | Path, split: str | None = None) -> list[Record]:
-    """The captions of CUHK-PEDES val and test, whose pictures are not shipped (``store`` is empty)."""
-    rows = json_lines(Path(folder) / "cuhk_pedes_val_test_captions.jsonl")
-    return [
-        Record(safe_name(str(row["file_path"])), str(row["id"]), tuple(map(str, row["captions"])))
-        for row in rows
-        if (split is None or row.get("split") == split) and {"file_path", "id", "captions"} <= row.keys()
-    ]
+    """The captions of CUHK-PEDES val and test, whose pictures are not shipped (``store`` is empty).
+
+    Raises InputError for a line that does not fit.
+    """
+    path = Path(folder) / "cuhk_pedes_val_test_captions.jsonl"
+    read = [pedes_record(row, where, "", "cuhk_pedes") for where, row in numbered(path)]
+    return [record for found, record in read if split is None or found == split]

@@ -8,7 +8,9 @@ from pathlib import Path
 from oddwatch.core import InputError
 from oddwatch.datasets.cuhk import read_cuhk_sample
 from oddwatch.datasets.flickr import read_flickr
-from oddwatch.datasets.records import Footage, Record, read_folder, read_pab, read_scenes
+from oddwatch.datasets.pab import read_pab
+from oddwatch.datasets.pedes import name_of, read_cuhk_pedes, read_icfg_pedes, read_rstp_reid
+from oddwatch.datasets.records import Footage, Record, read_folder, read_scenes
 from oddwatch.datasets.ucf import read_ucf
 from oddwatch.datasets.upcam import read_upcam
 
@@ -16,9 +18,12 @@ READERS: Mapping[str, Callable[[Path], list[Record]]] = {
     "records": read_folder,
     "flickr8k": read_flickr,
     "cuhk": read_cuhk_sample,
+    "cuhk_pedes": read_cuhk_pedes,
+    "icfg_pedes": read_icfg_pedes,
+    "rstp_reid": read_rstp_reid,
     "pab": read_pab,
 }
-"""Format → reader of captioned pictures."""
+"""Format → reader of captioned pictures; of a benchmark with splits, the test split."""
 
 FOOTAGE_READERS: Mapping[str, Callable[[Path], list[Footage]]] = {
     "upcam": read_upcam,
@@ -29,7 +34,8 @@ FOOTAGE_READERS: Mapping[str, Callable[[Path], list[Footage]]] = {
 
 
 def detect_format(folder: str | Path) -> str | None:
-    """The format of a data folder: records, flickr8k, cuhk, upcam, ucf_crime, pennfudan, pab, or None.
+    """The format of a data folder: records, flickr8k, cuhk, cuhk_pedes, icfg_pedes, rstp_reid, upcam, ucf_crime,
+    pennfudan, pab, or None.
 
     Raises InputError when ``folder`` is not a folder.
     """
@@ -43,6 +49,8 @@ def detect_format(folder: str | Path) -> str | None:
         return "flickr8k"
     if "cuhk01_index.csv" in present:
         return "cuhk"
+    if (pedes := name_of(present)) is not None:
+        return pedes
     if any(n.endswith("_events.csv") for n in present):
         return "upcam"
     if "annotations.json" in present and any(n.endswith("_x264.mp4") for n in present):

@@ -25,7 +25,6 @@ from oddwatch.datasets.records import (
     pixels,
     queries,
     read_jsonl,
-    read_pab,
     read_records,
 )
 
@@ -71,23 +70,67 @@ def test_a_folder_of_ones_own(tmp_path: Path, zipped: bool) -> None:
     assert Record.from_json(records[0].to_json()) == records[0]
 
 
-def test_pab_files_two_records_three_queries(tmp_path: Path) -> None:
-    test = [{"image": "test/0.jpg", "image_id": 1, "caption": ["one", "two"]},
-            {"image": "test/1.jpg", "image_id": 2, "caption": ["three"]}]  # fmt: skip
-    train = {"image": "train/imgs_0/goal/0.jpg", "caption": "c", "image_id": "0_0", "anomaly": "falling",
-             "hard_i": "imgs_0/wentrong/3.jpg", "hard_c": "other", "scene": "road", "source_id": "v_0"}  # fmt: skip
-    (tmp_path / "annotation").mkdir()
-    (tmp_path / "annotation/test.json").write_text("\n".join(map(json.dumps, test)))
-    (tmp_path / "annotation/train_0.json").write_text(json.dumps(train))
-    assert detect_format(tmp_path) == "pab"
-    records = read_records(tmp_path)
-    assert (len(records), len(queries(records))) == (2, 3)
-    one = read_pab(tmp_path, "train")[0]
-    assert one.hard_image == "train/imgs_0/wentrong/3.jpg"
-    assert one.image == "train/imgs_0/goal/0.jpg"
-    assert (one.abnormal, one.action, one.scene, one.captions) == (True, "falling", "road", ("c",))
-    with pytest.raises(InputError, match="no JSON-lines"):
-        read_pab(tmp_path, "train", shards=[4])
+def test_a_picture_and_a_sentence_a_line_are_enough(tmp_path: Path) -> None:
+    rows = [{"image": "a.jpg", "caption": "a man falls"}, {"image": "b.jpg", "caption": "a woman waves"}]
+    records = read_records(_folder(tmp_path, rows, True))
+    assert queries(records) == [("a man falls", "a.jpg"), ("a woman waves", "b.jpg")]
+    assert pixels(records[0]).shape == (6, 8, 3)
+    assert records[0] == Record("a.jpg", "a.jpg", ("a man falls",), store=records[0].store)
+
+
+@pytest.mark.parametrize(
+    ("given", "ids", "person"),
+    [
+        ({"person": "ann"}, "ann", "ann"),
+        ({"id": 17}, "17", None),
+        ({"id": 3, "person": "ann"}, "ann", "ann"),
+        ({"image_id": "i", "person": "ann", "id": 3}, "i", "ann"),
+        ({"image_id": None, "id": 0}, "0", None),
+    ],
+)
+def test_several_pictures_of_a_person_answer(
+    tmp_path: Path, given: dict, ids: str, person: str | None
+) -> None:
+    rows = [{"image": f"{n}.jpg", "caption": f"sentence {n}"} | given for n in "ab"]
+    records = read_records(_folder(tmp_path, rows, False))
+    assert [r.image_id for r in records] == [ids, ids]
+    assert queries(records) == [("sentence a", ids), ("sentence b", ids)]
+    assert records[0].person == person
+
+
+def test_errors_name_file_and_line(tmp_path: Path) -> None:
+    lines = ['{"image": "a.jpg", "caption": "x"}', "", '{"image": "b.jpg", "caption": 7}']
+    (tmp_path / "records.jsonl").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"records\.jsonl:3: expected caption"):
+        read_records(tmp_path)
+    (tmp_path / "records.jsonl").write_text("\n".join([*lines[:2], '{"image": "../b.jpg"}']))
+    with pytest.raises(InputError, match=r"records\.jsonl:3: image: .*relative path"):
+        read_records(tmp_path)
+    (tmp_path / "records.jsonl").write_text("[" + lines[0] + "," + lines[2] + "]")
+    with pytest.raises(InputError, match=r"records\.jsonl: item 2"):
+        read_records(tmp_path)
+
+
+def test_a_picture_with_an_endless_name_is_merely_absent(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text(json.dumps({"image": "a" * 5000, "caption": "x"}))
+    (record,) = read_records(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        pixels(record)
+
+
+@pytest.mark.parametrize(
+    ("row", "abnormal", "action"),
+    [
+        ({"normal": "Walking"}, False, "Walking"),
+        ({"anomaly": "Falling"}, True, "Falling"),
+        ({"anomaly": None, "normal": "Walking"}, False, "Walking"),
+        ({"abnormal": True, "action": "running"}, True, "running"),
+        ({}, None, None),
+    ],
+)
+def test_labels_of_a_record(row: dict, abnormal: bool | None, action: str | None) -> None:
+    record = parse_record({"image": "a.jpg"} | row, "here", "")
+    assert (record.abnormal, record.action) == (abnormal, action)
 
 
 @pytest.mark.parametrize(
@@ -119,10 +162,15 @@ def test_links_never_leave_the_folder(tmp_path: Path) -> None:
         ({"image": "a", "box": [1, 2, 3]}, "box"),
         ({"image": "a", "box": [1, 2, "3", 4]}, "box"),
         ({"image": "a", "box": [5, 2, 3, 4]}, "box"),
+        ({"image": "a", "box": [1, 2, 10**400, 4]}, "box"),
+        ({"image": "a", "image_id": [1]}, "image_id"),
+        ({"image": "a", "person": {}}, "person"),
+        ({"image": "a", "hard_i": "/b"}, "hard_i"),
+        ({"image": "a", "normal": "walking", "anomaly": "falling"}, "both normal and anomaly"),
     ],
 )
 def test_records_that_do_not_fit_say_where(row: dict, part: str) -> None:
-    with pytest.raises(InputError, match=part):
+    with pytest.raises(InputError, match=f"file:3: .*{part}"):
         parse_record(row, "file:3", "")
 
 
@@ -170,28 +218,40 @@ def test_limits_of_bytes_and_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 _json = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    st.dictionaries(
-        st.sampled_from(
-            ["image", "image_id", "caption", "box", "facts", "time", "person", "hard_i", "normal"]
-        ),
-        _json,
-    )
+_FIELDS = (
+    "image_id caption captions box facts time person id hard_i hard_c hard_i_id source_id normal anomaly"
 )
-def test_any_object_is_read_or_refused(row: dict) -> None:
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(_FIELDS.split()), _json), st.just("a.jpg") | st.text(max_size=8) | _json
+)
+def test_any_object_is_read_or_refused(row: dict, image: object) -> None:
     try:
-        record = parse_record(row, "here", "")
-    except InputError:
+        record = parse_record(row | {"image": image}, "here", "")
+    except InputError as error:
+        assert str(error).startswith("here: ")
         return
     assert all(isinstance(c, str) for c in record.captions)
-    assert record.image and not record.image.startswith("/")
+    assert record.image and record.image_id and not record.image.startswith("/")
+    assert Record.from_json(record.to_json()) == record
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_json | st.dictionaries(st.sampled_from(["image", *_FIELDS.split()]), _json), max_size=4))
+def test_any_json_lines_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+    path = tmp_path_factory.mktemp("any") / "records.jsonl"
+    for text in ("\n".join(map(json.dumps, rows)), json.dumps(rows)):
+        path.write_text(text)
+        try:
+            assert len(read_records(path.parent)) == len(rows)
+        except InputError as error:
+            assert "records.jsonl" in str(error)
 
 
 def _data(name: str) -> Path:
@@ -263,6 +323,9 @@ def test_pennfudan_masks_lie_in_their_boxes() -> None:
 def test_cuhk_captions_without_pictures() -> None:
     found = read_cuhk_captions(_data("cuhk_pedes_sample"))
     assert sum(len(r.captions) for r in found) == 9182
+    assert 0 < len(read_cuhk_captions(_data("cuhk_pedes_sample"), "val")) < len(found)
+    with pytest.raises(InputError, match="without pictures"):
+        pixels(found[0])
 
 
 def test_reading_leaves_no_files_behind(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Scenes and twins to disk: ``OUT/media/*`` and ``OUT/records.jsonl``.
 
-Every record has the PAB fields (``image``, ``caption``, ``image_id``, ``normal`` or ``anomaly``, ``scene``; twins
-also ``hard_i`` and ``hard_c``) and ``facts``, ``box``, ``abnormal``, ``person``, ``caption_plain`` (no action words).
+Every record has the PAB fields (``image``, ``caption``, ``image_id``, ``normal`` or ``anomaly``, ``scene``,
+``source_id``: the video or twin pair, and 0 for normal or 1; twins also ``source_caption``, ``hard_i``, ``hard_c`` and
+``hard_i_id``) and ``facts``, ``box``, ``abnormal``, ``person``, ``caption_plain`` (no action words).
 A ``kind: scene`` record holds the video, its spans, events, tracks and questions; ``kind: person`` and ``twin``
 records are stills.
 """
@@ -181,7 +182,7 @@ def scene_records(out: Path, seed: int, index: int, codec: Codec = "vp9", family
         told.append({"kind": event.kind, "span": [round(event.start, 2), round(event.end, 2)], "tracks": event.tracks, "caption": caption,
                      "cause": event.cause, "effect": event.effect, "severity": event.severity, "facts": event.facts})  # fmt: skip
     first: dict[str, Any] = {
-        "kind": "scene", "image": poster, "image_id": f"s{seed}_{stem}", "video": video, "caption": [e["caption"] for e in told],
+        "kind": "scene", "image": poster, "image_id": f"s{seed}_{stem}", "video": video, "caption": [e["caption"] for e in told], "source_id": f"s{seed}-{index:04d}_1",
         "anomaly": scene.kind, "scene": scene.place.name, "abnormal": True, "time": round(notes.poster_time, 2), "source": video,
         "duration": SECONDS, "fps": FPS, "size": [WIDTH, HEIGHT], "spans": [e["span"] for e in told], "events": told,
         "facts": {"setting": scene.place.name, "light": scene.sky.time, "weather": "dry" if scene.place.indoor else scene.sky.weather,
@@ -207,7 +208,7 @@ def scene_records(out: Path, seed: int, index: int, codec: Codec = "vp9", family
             "person",
         )
         row |= {"box": best.box, "keypoints": best.keypoints, "person": f"s{seed}_{stem}_p{track:02d}", "track": track, "source": video,
-                "time": round(best.time, 2)}  # fmt: skip
+                "source_id": f"s{seed}-{index:04d}_{int(row['abnormal'])}", "time": round(best.time, 2)}  # fmt: skip
         rows.append(row)
     return rows
 
@@ -223,7 +224,8 @@ def twin_records(out: Path, seed: int, index: int, family: Family = "A") -> list
             f"media/{name}.jpg", f"t{seed}_{index:05d}_{tag}", still.facts, still.captions, "twin"
         )
         row |= {"box": [round(v, 1) for v in still.box], "keypoints": still.keypoints.round(1).tolist(), "person": still.person,
-                "visible": still.visible, "source": "twins"}  # fmt: skip
+                "visible": still.visible, "source": "twins", "source_id": f"t{seed}-{index:05d}_{int(still.abnormal)}",
+                "source_caption": still.captions["short"][0]}  # fmt: skip
         row["polygon"] = _polygon(still.mask)
         rows.append(row)
     for row, other in ((rows[0], rows[1]), (rows[1], rows[0])):
