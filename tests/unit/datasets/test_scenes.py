@@ -213,3 +213,4 @@ def test_a_scene_on_disk(tmp_path: Path) -> None:
     assert first["spans"] and first["questions"] and first["boxes"]
     assert all(len(t["times"]) == len(t["boxes"]) == len(t["keypoints"]) for t in first["boxes"])
     assert any(r["kind"] == "person" for r in rows)
+    assert all(r["source_id"] == f"s7-0000_{int(r['abnormal'])}" for r in rows)
