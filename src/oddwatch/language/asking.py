@@ -109,6 +109,11 @@ class Chat(ABC):
     def id(self) -> str:
         """Names the model: equal ids give comparable answers."""
 
+    @property
+    def sees(self) -> bool | None:
+        """Whether the model takes pictures; None where nothing tells."""
+        return None
+
     @abstractmethod
     def reply(self, question: Question) -> Reply:
         """What the model says. Raises NoReply, or ChatError for a wrong set-up."""

@@ -76,6 +76,10 @@ class HubChatModel(Chat):
     def id(self) -> str:
         return f"{self._id};{self.pictures.long_side}"
 
+    @property
+    def sees(self) -> bool:
+        return self._eyes is not None
+
     def _device(self, device: str) -> str:
         there = bool(self._torch.cuda.is_available())
         if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not there):

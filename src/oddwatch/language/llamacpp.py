@@ -80,6 +80,10 @@ class LlamaCppModel(Chat):
     def id(self) -> str:
         return self._id
 
+    @property
+    def sees(self) -> bool:
+        return self.projector is not None
+
     def reply(self, question: Question) -> Reply:
         if question.images and self.projector is None:
             raise InputError("images", f"{self.path.name} has no eyes", "name its projector (mmproj) file")

@@ -92,6 +92,7 @@ class ServerModel(Chat):
         self.max_tokens, self.retries = max_tokens, retries
         self.pictures = pictures or PictureLimits()
         self._model, self._naming = model, threading.Lock()
+        self._models: list[dict[str, Any]] | None = None
         self._plain = 0
         self._misses, self._down_until = 0, 0.0
         self._client = self._connected(key)
@@ -115,8 +116,17 @@ class ServerModel(Chat):
         """The model's name on the server."""
         with self._naming:
             if self._model is None:
-                self._model = self._first_model()
+                name = next((m.get("id") for m in self._listed()), None)
+                self._model = name[:300] if isinstance(name, str) and name else "default"
             return self._model
+
+    @property
+    def sees(self) -> bool | None:
+        name = self.model
+        with self._naming:
+            told = next((m.get("architecture") for m in self._listed() if m.get("id") == name), None)
+        takes = told.get("input_modalities") if isinstance(told, dict) else None
+        return "image" in takes if isinstance(takes, list) else None
 
     @property
     def id(self) -> str:
@@ -201,14 +211,17 @@ class ServerModel(Chat):
         except httpx.HTTPError as error:
             raise NoReply(f"{self.url}: {type(error).__name__}: {str(error)[:200]}") from error
 
-    def _first_model(self) -> str:
-        try:
-            status, text, _ = self._once("GET", "/models", time.monotonic() + min(self.timeout, 5.0))
-            name = _json(text)["data"][0]["id"] if status == 200 else None
-        except (NoReply, KeyError, IndexError, TypeError) as error:
-            log.info("%s names no model: %s", self.url, error)
-            name = None
-        return name[:300] if isinstance(name, str) and name else "default"
+    def _listed(self) -> list[dict[str, Any]]:
+        """The server's models, asked for once; none where it does not say."""
+        if self._models is None:
+            try:
+                status, text, _ = self._once("GET", "/models", time.monotonic() + min(self.timeout, 5.0))
+                found = _json(text)["data"] if status == 200 else []
+            except (NoReply, KeyError, TypeError) as error:
+                log.info("%s names no model: %s", self.url, error)
+                found = []
+            self._models = [m for m in found if isinstance(m, dict)] if isinstance(found, list) else []
+        return self._models
 
 
 @cache

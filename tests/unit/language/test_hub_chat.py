@@ -87,6 +87,7 @@ def red(shade: int) -> np.ndarray:
 
 
 def test_a_picture_takes_the_tokens_of_its_grid(model):
+    assert model.sees is True
     bare = model.ask("what?")
     one = model.ask("what?", [red(9)])
     two = model.ask("what?", [red(9), red(200)])
@@ -132,5 +133,6 @@ def test_a_text_model_reads_only(tmp_path):
     words.save_pretrained(tmp_path)
     model = connect(str(tmp_path), max_tokens=4)
     assert model.ask("x").usage.answer_tokens >= 1 and model.id.startswith("llama-")
+    assert model.sees is False
     with pytest.raises(InputError, match="text only"):
         model.ask("x", [red(1)])

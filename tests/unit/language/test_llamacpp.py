@@ -67,6 +67,7 @@ def test_answers_are_of_the_schema_or_unknown(small, tmp_path):
         before = small.tally.calls
         assert all(a.cached for a in small.ask_many(requests)) and small.tally.calls == before
     small.cache = None
+    assert small.sees is False and ServerModel(small.served().url, key=_key(small)).sees is False
     with pytest.raises(InputError, match="no eyes"):
         small.ask("?", [np.zeros((4, 4, 3), np.uint8)])
 

@@ -247,6 +247,23 @@ def test_the_first_model_is_taken_where_none_is_named(chat_server):
     assert model(chat_server, model=None).model == "default"
 
 
+@pytest.mark.parametrize(
+    ("listed", "sees"),
+    [
+        (b'{"data": [{"id": "m", "architecture": {"input_modalities": ["text"]}}]}', False),
+        (b'{"data": [{"id": "m", "architecture": {"input_modalities": ["text", "image"]}}]}', True),
+        (b'{"data": [{"id": "x", "architecture": {"input_modalities": ["image"]}}, 3, {"id": "m"}]}', None),
+        (b'{"data": [{"id": "m", "architecture": "text"}]}', None),
+        (b'{"data": {"id": "m"}}', None),
+        (b"[1]", None),
+        (b"prose", None),
+    ],
+)
+def test_a_server_may_say_whether_its_model_takes_pictures(chat_server, listed, sees):
+    chat_server.models = listed
+    assert model(chat_server).sees is sees
+
+
 def test_pictures_go_as_data_urls_within_limits(chat_server):
     chat_server.say("hi")
     asked = model(chat_server, pictures=PictureLimits(long_side=64, most=2, most_bytes=5000))
