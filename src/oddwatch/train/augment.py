@@ -1,6 +1,6 @@
-"""Captions made ready and varied for training: cleaning (X-VLM, CMP; search §2.2) and EDA (Wei & Zou, EMNLP 2019).
+"""Captions varied for training: EDA (Wei & Zou, EMNLP 2019), as CMP uses it (search §2.2).
 
-EDA makes a second caption for a picture by one of four small edits: words replaced by synonyms, synonyms put in,
+It makes a second caption for a picture by one of four small edits: words replaced by synonyms, synonyms put in,
 words swapped, words left out. Differs from CMP: synonyms come from the sentence reader's tables, not from WordNet,
 so only words about people, clothes, colours and doings have any. A synonym here means the same to the reader.
 """
@@ -19,29 +19,15 @@ from oddwatch.describe.sentence.words import forms
 
 Words = list[str]
 
-LONGEST = 56
-"""Words of a caption that are kept; PAB's captions have about 50."""
 NEAREST = 5
 """Synonyms of a row of the tables that are used: its first words mean it most plainly."""
-_DROPPED = re.compile(r"[,.'!?\"()*#:;~]")
-_SPLIT = re.compile(r"[-/\s]+")
-
-
-def clean_caption(text: str, words: int = LONGEST) -> str:
-    """Lower case, without punctuation, hyphens and slashes as blanks, the first ``words`` words.
-
-    Raises:
-        InputError: ``words`` is under 1.
-    """
-    if words < 1:
-        raise InputError("words", f"expected 1 or more, got {words}")
-    return " ".join(_SPLIT.sub(" ", _DROPPED.sub("", text.lower())).split()[:words])
 
 
 def eda(text: str, rng: np.random.Generator, share: float = 0.1, delete: float = 0.1) -> str:
     """The caption after one edit, drawn evenly of the four; ``share`` of the words (at least one) is edited.
 
-    A word is left out with probability ``delete``. Words are split at blanks: give cleaned captions.
+    A word is left out with probability ``delete``. Words are split at blanks: give captions
+    cleaned by :func:`oddwatch.encoders.xvlm.text.clean_caption`.
 
     Raises:
         InputError: a share is outside 0–1.

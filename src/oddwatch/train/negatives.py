@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oddwatch.core import InputError
-from oddwatch.train.augment import clean_caption
+from oddwatch.encoders.xvlm.text import clean_caption
 
 NORMAL = 0
 STATES = (0, 1, 2)

@@ -99,6 +99,17 @@ def test_only_layer_norms_learn_and_the_scores_become_more_decided():
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_x_vlm_s_norms_are_as_many_as_the_paper_counts():
+    from oddwatch.encoders.xvlm.keys import PUBLISHED
+    from oddwatch.encoders.xvlm.nets import Net
+
+    with torch.device("meta"):
+        net = Net(PUBLISHED["xvlm"])
+    cross = torch.nn.ModuleList([*net.text_encoder.encoder.layer[6:], net.itm_head])
+    count = sum(p.numel() for p in layer_norms(cross).values())
+    assert count == 33_792 - 2 * 2 * 768  # without the embedding's norm and the MLM head's
+
+
 def test_a_seed_repeats():
     losses = []
     for _ in range(2):
