@@ -197,3 +197,37 @@ def test_a_real_llama_server_with_a_text_model(llama):
         assert all(fill is UNKNOWN or 0 < len(fill) <= 60 for fill in trace.fills)
         assert all(0 <= value <= 1 for value in trace.agreement)
         assert "cloze_witness@1 reading" in trace.by[1]
+
+
+STAGES = ("--stages", "coarse,facts,anomalylmm")
+
+
+@pytest.fixture
+def command(cli, gallery):
+    """``command(URL)``: the search as a user types it, printed as JSON."""
+    if "--llm" not in cli("search", "--help").out:
+        pytest.skip("the command has no --llm yet")
+
+    def run(url: str):
+        return cli("search", Q.text, "--gallery", gallery, *STAGES, "--llm", url, "--json")
+
+    return run
+
+
+@pytest.mark.parametrize("kind", [*BAD, "silence"])
+def test_the_command_survives_a_bad_server(command, serve, silence, cli, gallery, monkeypatch, kind):
+    monkeypatch.setenv("ODDWATCH_LLM_TIMEOUT", "0.5")
+    plain = cli("search", Q.text, "--gallery", gallery, "--json").json
+    found = command(serve(BAD.get(kind, silence))).json
+    assert [h["id"] for h in found["hits"]] == [h["id"] for h in plain["hits"]]
+    said = [e for h in found["hits"][:3] for e in h["reason"]["evidence"] if e["stage"] == "anomalylmm"]
+    assert said and {e["verdict"] for e in said} == {"unknown"}
+
+
+@pytest.mark.slow
+def test_the_command_with_a_real_llama_server(command, llama, monkeypatch):
+    monkeypatch.setenv("ODDWATCH_LLM_TIMEOUT", "60")
+    found = command(llama).json
+    assert len(found["hits"]) >= 3
+    said = [e for h in found["hits"][:3] for e in h["reason"]["evidence"] if e["stage"] == "anomalylmm"]
+    assert said and all(e["verdict"] in ("matched", "contradicted", "unknown") for e in said)

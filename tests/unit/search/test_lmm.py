@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from oddwatch.core import UNKNOWN, Answer, Facts, Frame, Hit, InputError, Query
 from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID
 from oddwatch.describe.priors import PRIOR
-from oddwatch.describe.witness import Blank
 from oddwatch.language.asking import NoReply, Reply
 from oddwatch.language.budget import Budget
 from oddwatch.language.cache import AnswerCache
@@ -327,7 +326,9 @@ def test_a_budget_ends_in_a_note_and_moves_nobody():
     assert usage_of(stage).calls == 2
 
 
-@pytest.mark.parametrize("said", ["Sorry, but I am not able to look at pictures.", NoReply("HTTP 500"), '{"items": ["re'])
+@pytest.mark.parametrize(
+    "said", ["Sorry, but I am not able to look at pictures.", NoReply("HTTP 500"), '{"items": ["re']
+)
 def test_a6_a_model_that_is_of_no_use_changes_nothing(said):
     stage = run_cloze(FunctionModel(lambda q: said))
     done = stage.rerank(Query(Q), hits("ABCD"))
@@ -355,6 +356,19 @@ class Plain:
 def test_any_chat_model_will_do():
     stage = run_cloze(Plain(), editor=False, judge=False)
     assert ids(stage.rerank(Query(Q), hits("ABC"))) == ["B", "A", "C"]
+
+
+def test_what_a_model_says_is_text_on_the_page(tmp_path):
+    from oddwatch.report import render
+    from oddwatch.search.engine import SearchResult
+
+    evil = "a<img src=x onerror=alert(1)>b"
+    stage = run_cloze(FunctionModel(lambda q: {"items": ["red", evil, "UNKNOWN"]}), editor=False, judge=False)
+    done = stage.rerank(Query(Q), hits("AB"))
+    assert f"falling (seen: {evil})" in [e.words for e in done[0].reason.evidence]
+    out = render(SearchResult(Query(Q), tuple(done), "matches"), lambda hit: None, tmp_path / "r.html")
+    page = out.read_text()
+    assert "a&lt;img src=x onerror=alert(1)&gt;b" in page and "<img" not in page
 
 
 # --- pairwise
@@ -531,8 +545,3 @@ def test_planned_calls_of_few_hits(stage):
 
 def test_detective_without_a_picture_accepts_nobody():
     assert not ChatDetective(ScriptedModel([]), lambda hit: None)(Query(Q), hits("A")[0])
-
-
-def test_blanks_of_a_cloze_are_all_a_witness_knows():
-    assert {f for b in CLOZE.blanks for f in (b.kind,)} == {"VERB", "COLOR"}
-    assert set(Blank.__dataclass_fields__) == {"kind", "index", "start", "end"}
