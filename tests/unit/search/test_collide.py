@@ -40,18 +40,28 @@ def test_b1_both_rules_agree():
     rows, columns = linear_sum_assignment(-B1)
     assert total(B1, [0, 1, 2]) == pytest.approx(2.40) == float(B1[rows, columns].sum())
     assert top(B1, "SCA-M", tau=0.5) == [0, 0, 2] == top(B1, "SCA-M")
+    # Delta_s is 0.05, the gap of the margins (0.30, 0.05) 0.25: thresholds on either side of them.
+    assert top(B1, "SCA-S", delta=0.049) == [0, 1, 2]
+    assert top(B1, "SCA-S", delta=0.051) == [0, 0, 2]
+    assert top(B1, "SCA-M", tau=0.249) == [0, 1, 2]
+    assert top(B1, "SCA-M", tau=0.251) == [0, 0, 2]
 
 
 def test_b2_the_rules_disagree():
     assert top(B2, "SCA-S") == [0, 1, 2]
     assert total(B2, [0, 1, 2]) == pytest.approx(2.00)
     assert top(B2, "SCA-M", tau=0.0) == [1, 0, 2]
-    assert total(B2, [1, 0, 2]) == pytest.approx(2.43)
+    rows, columns = linear_sum_assignment(-B2)
+    assert total(B2, [1, 0, 2]) == pytest.approx(2.43) == float(B2[rows, columns].sum())
+    # Margins 0.02 and 0.45: their gap is 0.43.
+    assert top(B2, "SCA-M", tau=0.429) == [1, 0, 2]
+    assert top(B2, "SCA-M", tau=0.431) == [0, 0, 2]
     for delta in (1.0, 0.04):
         assert top(B2, "ASSIGN", n=2, delta=delta) == [1, 0, 2]
     stays = resolve(B2, "ASSIGN", n=2, delta=0.01)
     assert stays.top1.tolist() == [0, 0, 2]
     assert stays.colliding == 2
+    assert stays.utility == pytest.approx(-0.01), "one slack"
 
 
 def test_b3_a_chain():
@@ -68,6 +78,13 @@ def test_b3_a_chain():
 def test_b3_passes_are_limited():
     assert top(B3, "SCA-M", tau=0.0, max_passes=1) == [0, 1, 1]
     assert resolve(B3, "SCA-M", tau=0.0).passes == 2
+    assert resolve(B3, "SCA-M", tau=0.5).passes == 1
+    assert top(B3, "SCA-S", max_passes=1) == [0, 1, 1], "query 1 falls twice"
+    assert top(B3, "SCA-M", tau=0.0, max_passes=100) == [0, 1, 2], "a fixed point"
+    # Query 1 gives way to a margin 1.6 above its own, query 2 then to one 0.1 above.
+    assert top(B3, "SCA-M", tau=1.59) == [0, 1, 1] == top(B3, "SCA-M", tau=0.101)
+    assert top(B3, "SCA-M", tau=1.61) == [0, 0, 1]
+    assert top(B3, "SCA-M", tau=0.099) == [0, 1, 2]
 
 
 def test_b5_a_low_delta_brings_the_collision_back():
@@ -75,12 +92,14 @@ def test_b5_a_low_delta_brings_the_collision_back():
     low = resolve(after, "ASSIGN", n=2, delta=0.2)
     assert low.top1.tolist() == [0, 0, 1]
     assert low.utility == pytest.approx(0.2)
+    assert low.moved.tolist() == [False, True, False], "query 0 on slack, query 1 back, query 2 where it was"
     assert low.colliding == 2
 
 
 def test_b7_recall_bookkeeping():
     assert r1(B1.argmax(1), [0, 1, 2]) == pytest.approx(66.67, abs=0.01)
-    assert r1(top(B1, "SCA-S"), [0, 1, 2]) == 100
+    for variant, params in (("SCA-S", {}), ("SCA-M", {"tau": 0.0}), ("SCA-2", {"tau": 0.0}), ("ASSIGN", {})):
+        assert r1(top(B1, variant, **params), [0, 1, 2]) == 100, variant
     truth = [1, 0, 2]
     assert r1(B2.argmax(1), truth) == pytest.approx(66.67, abs=0.01)
     assert r1(top(B2, "SCA-S"), truth) == pytest.approx(33.33, abs=0.01)
@@ -196,6 +215,40 @@ def test_b4_nothing_is_added_or_lost(S, variant, strength):
         assert found.colliding <= colliding(S.argmax(1))
     again = resolve(found, "ASSIGN", delta=50.0)
     assert again.colliding <= found.colliding
+
+
+@settings(max_examples=60, deadline=None)
+@given(scores, st.sampled_from(["SCA-S", "SCA-M"]))
+def test_b4_pointers_go_forward_only(S, variant):
+    start = resolve(S, variant, max_passes=0).rankings
+    name = "delta" if variant == "SCA-S" else "tau"
+    before = np.zeros(len(S), dtype=int)
+    for passes in range(1, 8):
+        top1 = resolve(S, variant, max_passes=passes, **{name: 0.0}).top1
+        places = np.array(
+            [row.tolist().index(image) for row, image in zip(start, top1.tolist(), strict=True)]
+        )
+        assert (places >= before).all() and (places - before).max() <= 1
+        before = places
+
+
+@settings(max_examples=80, deadline=None)
+@given(scores, st.sampled_from(VARIANTS), st.integers(1, 7), st.sampled_from([50.0, 1e6, np.inf]))
+def test_b4_assign_with_a_large_delta_never_collides_more(S, before, n, delta):
+    first = resolve(S, before)
+    found = resolve(first, "ASSIGN", n=n, delta=delta)
+    assert found.colliding <= first.colliding
+    assert resolve(S, "ASSIGN", n=n, delta=delta).colliding <= colliding(S.argmax(1))
+    if n >= S.shape[1] >= len(S):
+        assert found.colliding == 0, "where there is an image for everyone, everyone has one"
+
+
+def test_b6_at_two_hundred_queries():
+    S = np.random.default_rng(200).normal(size=(200, 200))
+    assert colliding(S.argmax(1)) > 0
+    found = resolve(S, "ASSIGN", n=200, delta=np.inf)
+    assert found.skipped == 0
+    assert found.top1.tolist() == linear_sum_assignment(-S)[1].tolist()
 
 
 @settings(max_examples=60, deadline=None)
