@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oddwatch.core import UNKNOWN, Answer, Facts, Frame, Hit, InputError, Query
 from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID
 from oddwatch.describe.priors import PRIOR
-from oddwatch.language.asking import NoReply, Reply
+from oddwatch.language.asking import NoReply
 from oddwatch.language.budget import Budget
 from oddwatch.language.cache import AnswerCache
 from oddwatch.language.scripted import FunctionModel, ScriptedModel
@@ -21,14 +21,10 @@ from oddwatch.search.agreement import TableJudge
 from oddwatch.search.cloze import ClozeStage, Fusion
 from oddwatch.search.hiding import generate
 from oddwatch.search.lmm import (
-    ChatAnalyst,
     ChatComparator,
-    ChatDetective,
     ChatEditor,
     ChatJudge,
-    ChatRewriter,
     ChatWitness,
-    ChatWriter,
     build_chat_cloze,
     build_chat_detective,
     build_chat_pairwise,
@@ -438,74 +434,6 @@ def test_a_comparator_that_reads():
     assert '"A person like A."' in model.history[0].text and not model.history[0].images
 
 
-# --- SSDC and ActPair's rewriter
-
-
-def squad(answer, **options):
-    return build_chat_detective(FunctionModel(answer), lambda hit: picture(hit.id), **options)
-
-
-def test_d2_a_detective_that_says_no_changes_nothing():
-    for said in ("no", "No.", NoReply("late"), "I could not say", Reply("yes", yes=0.2)):
-        stage = squad(lambda q, said=said: said)
-        assert ids(stage.rerank(Query(Q), hits("ABC"))) == list("ABC")
-        assert usage_of(stage).calls >= 3
-
-
-def test_d3_the_odds_of_yes_decide_where_offered():
-    def answer(question):
-        return Reply("no", yes=0.8) if letter(question.images[0]) == "B" else Reply("yes", yes=0.4)
-
-    stage = squad(answer, rounds=3)
-    done = stage.rerank(Query(Q), hits("ABC"))
-    base = (1 / 2 - 1 / 3) / (1 - 1 / 3)
-    assert {h.id: h.stages["ssdc"] for h in done}["B"] == pytest.approx(0.4 * base + 0.6)
-    assert stage.calls == 2 == usage_of(stage).calls
-    assert planned_calls("ssdc", 3) == (1, 3) and planned_calls("ssdc", 3, writer=True) == (1, 5)
-
-
-def test_an_accepted_picture_is_analysed_and_the_sentence_written_anew():
-    def answer(question):
-        part = asked_of(question)
-        if part == "note what":
-            return {"items": ["man", "UNKNOWN", *["none"] * 13]}
-        if part == "merge":
-            assert '"sex": "man"' in question.text and "age" not in question.text
-            return {"sentence": "A man\nfalls. \x1b[31m"}
-        return "yes" if letter(question.images[0]) == "B" else "no"
-
-    scored = []
-
-    def score(sentence, found):
-        scored.append(sentence)
-        return np.array([0.0, 0.5, 0.9])
-
-    stage = squad(answer, score=score)
-    assert ids(stage.rerank(Query(Q), hits("ABC"))) == ["B", "C", "A"]
-    assert scored == ["A man falls. [31m"]
-    assert usage_of(stage).calls == 4
-
-
-def test_analyst_and_writer_without_an_answer_change_nothing():
-    silent = FunctionModel(lambda q: NoReply("late"))
-    assert ChatAnalyst(silent)(picture("A")) == {} and ChatAnalyst(silent)(None) == {}
-    assert ChatWriter(silent)("a man", {"sex": "man"}) == "a man"
-    assert ChatWriter(ScriptedModel([]))("a man", {}) == "a man"
-
-
-def test_the_rewriter_fills_the_fixed_form():
-    said = {"person": "a man", "clothing": "a red jacket", "action": "falling", "scene": "on the road"}
-    model = FunctionModel(lambda q: said)
-    rewriter = ChatRewriter(model, tags=("falling", "riding"))
-    assert rewriter(Q) == "a man wearing a red jacket is falling on the road."
-    assert '["falling", "riding"]' in model.history[0].text
-    said |= {"clothing": "UNKNOWN", "person": ""}
-    assert rewriter(Q) == "a person is falling on the road."
-    for useless in ("prose", {"person": "a man"}, dict.fromkeys(said, "UNKNOWN"), NoReply("late")):
-        assert ChatRewriter(FunctionModel(lambda q, u=useless: u))(Q) == Q
-    assert ChatRewriter(ScriptedModel([]))(" ") == " "
-
-
 # --- what it is going to take
 
 
@@ -520,7 +448,8 @@ def test_an_estimate_before_anything_is_asked():
     assert len(requests_for(run_cloze(model), nothing, hits("ABC"))) == 1
     pairs = build_chat_pairwise(model, lambda hit: picture(hit.id), both_orders=True)
     assert model.estimate(requests_for(pairs, Query(Q), hits("ABCD"))).calls == 6
-    assert len(requests_for(squad(all_parts), Query(Q), hits("ABCD"))) == 1
+    detective = build_chat_detective(model, lambda hit: picture(hit.id))
+    assert len(requests_for(detective, Query(Q), hits("ABCD"))) == 1
     assert requests_for(PairwiseStage(Plain()), Query(Q), hits("AB")) == []
     assert not model.history
 
@@ -541,7 +470,3 @@ def test_planned_calls_of_few_hits(stage):
     assert planned_calls("anomalylmm", 5, editor=False, judge=False) == (5, 5)
     with pytest.raises(InputError, match="no chat model"):
         planned_calls("rrf", 3)
-
-
-def test_detective_without_a_picture_accepts_nobody():
-    assert not ChatDetective(ScriptedModel([]), lambda hit: None)(Query(Q), hits("A")[0])
