@@ -146,7 +146,9 @@ class Simulation:
         self, stages: list[str], places: np.ndarray, against: np.ndarray | None = None, **about: Any
     ) -> dict[str, Any]:
         ranks = Ranks(tuple(places[:, None]), len(self._items))
-        summary = {k: v for k, v in ranks.summary().items() if k in ("R@1", "R@5", "mAP")}
+        summary = {
+            k: round(float(v or 0), 2) for k, v in ranks.summary().items() if k in ("R@1", "R@5", "mAP")
+        }
         row: dict[str, Any] = {"protocol": PROTOCOL, "seed": self.seed, "stages": stages, **about}
         row |= {"n_queries": len(places), "gallery": len(self._items), **summary}
         if len(stages) > 1:
