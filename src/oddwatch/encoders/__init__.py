@@ -12,6 +12,9 @@ ENCODERS: dict[str, str] = {
     "sentences": "oddwatch.encoders.sentence:SentenceEncoder",
     "dual": "oddwatch.encoders.hub:HubDualEncoder",
     "hub-patches": "oddwatch.encoders.hub:HubPatchEncoder",
+    "xvlm": "oddwatch.encoders.xvlm.model:XvlmEncoder",
+    "x2vlm": "oddwatch.encoders.xvlm.model:X2vlmEncoder",
+    "cmp": "oddwatch.encoders.xvlm.model:CmpEncoder",
 }
 """Name → ``"module:class"``; nothing is imported until it is loaded."""
 
@@ -44,6 +47,32 @@ CARDS: dict[str, Card] = {
         "CLS and patch tokens of a DINOv2-class model by folder or Hub name",
         paper="Oquab et al. 2023",
         needs=("extra torch", "weights by path or Hub"),
+    ),
+    "xvlm": Card(
+        "xvlm", "encoder", "text-image",
+        "X-VLM's published checkpoints: one space for pictures and sentences, and a cross encoder over the same "
+        "tokens; Swin-B at 224, 384 or 480 and BERT 6 + 6",
+        paper="arXiv 2111.08276, ICML 2022",
+        needs=("extra torch", "weights by path"),
+        claims={"R@1, PAB, zero-shot": "71.94 (table), 72.70 (one process)", "R@1, PAB 0.1M": "81.95"},
+        verified=("R", "w"),
+    ),
+    "x2vlm": Card(
+        "x2vlm", "encoder", "text-image",
+        "X2-VLM's published checkpoints, base and large, still pictures: BEiT v2 and BERT 12 + 6, dual and cross "
+        "encoder",
+        paper="arXiv 2211.12402",
+        needs=("extra torch", "weights by path"),
+        verified=("R", "w"),
+    ),
+    "cmp": Card(
+        "cmp", "encoder", "text-image",
+        "CMP's published checkpoint: X-VLM with pooled 2048-dimensional features and a pose branch; pose maps are "
+        "drawn from our keypoints, their likeness to OpenPose's is unverified",
+        paper="arXiv 2411.17776, ICCV 2025",
+        needs=("extra torch", "weights by path", "poses"),
+        claims={"R@1, PAB 1M": "84.93", "mAP": "91.66"},
+        verified=("R", "w"),
     ),
 }  # fmt: skip
 

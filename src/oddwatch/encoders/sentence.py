@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ class WordPiece:
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self.ids = {piece: i for i, piece in enumerate(vocabulary)}
-        self.unknown, self.first, self.last = (self.ids[p] for p in ("[UNK]", "[CLS]", "[SEP]"))
+        names = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
+        self.unknown, self.first, self.last, self.mask = (self.ids[p] for p in names)
 
     def words(self, text: str) -> list[str]:
         """The words and signs of ``text``, lower-cased, without accents."""
@@ -115,24 +116,50 @@ class SentenceEncoder:
         Raises:
             InputError: ``texts`` is one string, or holds something else than strings.
         """
+        out = np.empty((len(texts), self.dim), np.float32)
+        for at, tokens in self._batches(texts, MOST_TOKENS):
+            mean = tokens.mean(axis=1)
+            out[at] = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+        return out
+
+    def tokens(self, texts: Sequence[str], most: int = MOST_TOKENS) -> list[np.ndarray]:
+        """The token vectors (T, 384) float32 of each text, [CLS] first, cut at ``most`` tokens. Raises as :meth:`encode`."""
+        out: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(texts)
+        for at, tokens in self._batches(texts, most):
+            for i, row in zip(at, tokens, strict=True):
+                out[i] = row
+        return out
+
+    def blanked(self, parts: Sequence[str], most: int = MOST_TOKENS) -> tuple[np.ndarray, list[int]]:
+        """Token vectors (T, 384) of a sentence with a [MASK] between each of its ``parts`` and the next, and the masks'
+        places. Masks beyond ``most`` tokens are not among the places."""
+        ids = [self._wordpiece.first]
+        places = []
+        for n, part in enumerate(parts):
+            if n:
+                places.append(len(ids))
+                ids.append(self._wordpiece.mask)
+            ids += [piece for word in self._wordpiece.words(part) for piece in self._wordpiece.pieces(word)]
+        ids = [*ids[: most - 1], self._wordpiece.last]
+        return self._run(np.array([ids], np.int64))[0], [p for p in places if p < len(ids) - 1]
+
+    def _batches(self, texts: Sequence[str], most: int) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Places of texts of one length (in tokens), and their token vectors (B, T, 384)."""
         if isinstance(texts, str):
             raise InputError("texts", "expected a sequence of strings, got one string", "wrap it in a list")
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputError(f"texts[{i}]", f"expected a string, got {type(text).__name__}")
-        out = np.empty((len(texts), self.dim), np.float32)
         by_length: dict[int, list[tuple[int, list[int]]]] = {}
         for i, text in enumerate(texts):
-            ids = self._wordpiece.encode(text)
+            ids = self._wordpiece.encode(text, most)
             by_length.setdefault(len(ids), []).append((i, ids))
         for group in by_length.values():
             for start in range(0, len(group), self.batch):
                 part = group[start : start + self.batch]
-                out[[i for i, _ in part]] = self._run(np.array([ids for _, ids in part], np.int64))
-        return out
+                yield [i for i, _ in part], self._run(np.array([ids for _, ids in part], np.int64))
 
     def _run(self, ids: np.ndarray) -> np.ndarray:
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        mean: np.ndarray = self._session.run(None, feeds)[0].mean(axis=1)
-        norm: np.ndarray = np.linalg.norm(mean, axis=1, keepdims=True)
-        return mean / np.maximum(norm, 1e-12)
+        found: np.ndarray = self._session.run(None, feeds)[0]
+        return found
