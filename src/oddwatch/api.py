@@ -11,11 +11,12 @@ import numpy as np
 from oddwatch.core import Hit, Where
 
 if TYPE_CHECKING:
-    from oddwatch.core import Progress
+    from oddwatch.core import ChatModel, Progress
     from oddwatch.gallery.store import Gallery as Store
     from oddwatch.pipeline.index import IndexOptions, IndexReport
     from oddwatch.pipeline.models import Models
     from oddwatch.search.engine import Kind, SearchResult
+    from oddwatch.search.stages import Stages
 
 
 class Gallery:
@@ -77,12 +78,20 @@ class Gallery:
         kind: Kind = "auto",
         min_probability: float | None = None,
         like: str | Path | np.ndarray | None = None,
+        stages: Sequence[str] | Stages | None = None,
+        chat: ChatModel | None = None,
     ) -> SearchResult:
-        """Rank entries by a sentence and / or a picture of a person. See :func:`oddwatch.search.engine.search`."""
+        """Rank entries by a sentence and / or a picture of a person. See :func:`oddwatch.search.engine.search`.
+
+        ``stages`` are names ("coarse", "facts", "cross", …) or what :meth:`stages` made of them; ``chat`` plays its part in
+        those that have one.
+        """
         from oddwatch.pipeline.models import picture_vector
         from oddwatch.search.engine import search
+        from oddwatch.search.stages import Stages
 
         vector = None if like is None else picture_vector(self.models, like)
+        chosen = stages if stages is None or isinstance(stages, Stages) else self.stages(stages, chat=chat)
         return search(
             self.store,
             text,
@@ -92,7 +101,36 @@ class Gallery:
             min_probability=min_probability,
             like=vector,
             sentence_encoder=self.models.sentence,
+            stages=chosen,
         )
+
+    def stages(
+        self,
+        names: Sequence[str],
+        *,
+        chat: ChatModel | None = None,
+        sees: bool = True,
+        checkpoint: str | Path | None = None,
+        cross: str | Path | None = None,
+    ) -> Stages:
+        """The stages ``names`` over this gallery, to be used for many searches.
+
+        ``chat`` is a vision model unless ``sees`` is False; ``checkpoint`` a published X-VLM, X2-VLM or CMP file for the
+        stage of that name; ``cross`` the folder of a cross-encoder trained with ``oddwatch train search``.
+
+        Raises:
+            InputError: an unknown stage, a wrong order, or one that lacks what it needs.
+        """
+        from oddwatch.search.cross import CrossModel
+        from oddwatch.search.stages import Kit, build
+
+        matcher = None
+        if checkpoint is not None:
+            from oddwatch.encoders import load
+
+            matcher = load("x-vlm", path=checkpoint, device=self.models.device).score
+        own = None if cross is None else CrossModel.load(cross)
+        return build(names, Kit(self.store, self.models.sentence, chat, sees, own, matcher))
 
     def report(self, result: SearchResult, out: str | Path) -> Path:
         """Write the answer as one self-contained HTML file."""

@@ -7,12 +7,11 @@ describer alone could bring the search.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from oddwatch.bench.subjects import Gallery, Language
+from oddwatch.bench.subjects import Gallery, Language, bare, gallery_of
 from oddwatch.core import Facts, InputError
 from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID, group_of, members
 
@@ -68,13 +67,5 @@ def true_gallery(
     records: Sequence[Any] = gallery.records
     if not all(r.facts for r in records):
         return None
-    facts = [true_facts(r.facts, language) for r in records]
-    return replace(
-        gallery,
-        facts=facts,
-        owner=np.arange(len(records)),
-        evidence=np.array([evidence(f) for f in facts], dtype=np.float32),
-        p=np.array([f.p for f in facts]),
-        known=np.array([f.known for f in facts]),
-        seconds=0.0,
-    )
+    entries = [bare(true_facts(r.facts, language)) for r in records]
+    return gallery_of(records, entries, range(len(records)), evidence)

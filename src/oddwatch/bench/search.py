@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from oddwatch.bench import baselines, facts, nobody, oracle, slots
+from oddwatch.bench import stages as compositions
 from oddwatch.bench.moments import packaged_index, run_moment_bench
 from oddwatch.bench.subjects import (
     Asked,
@@ -22,7 +23,7 @@ from oddwatch.bench.subjects import (
     describe_all,
     packaged_looker,
 )
-from oddwatch.core import DualEncoder, Facts, InputError, Progress
+from oddwatch.core import ChatModel, DualEncoder, Facts, InputError, Progress
 from oddwatch.datasets.formats import FOOTAGE_READERS, READERS, detect_format
 from oddwatch.datasets.records import Record, frame, pixels, read_records
 from oddwatch.metrics.retrieval import (
@@ -34,10 +35,12 @@ from oddwatch.metrics.retrieval import (
     ranks_of,
 )
 from oddwatch.pipeline.models import Models
+from oddwatch.search.stages import DEFAULT_STAGES
 
 SHORT_WORDS = 14
 """A query of at most this many words is short."""
-DEFAULT_STAGES = ("coarse", "facts")
+BASE = ("coarse", "facts")
+"""What every run measures; the rows about facts, twins, slots and nobody are of these."""
 DOING = frozenset({"posture", "action", "motion"})
 """Kinds of slots that say what somebody does."""
 PERCENT = ("R@1", "R@5", "R@10", "mAP", "mAP@10", "mINP")
@@ -54,6 +57,10 @@ def run_search_bench(
     data: str | Path | Sequence[Record],
     *,
     stages: Sequence[str] | None = None,
+    ladder: bool = False,
+    chat: ChatModel | None = None,
+    sees: bool = True,
+    cross: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     threads: int | None = None,
@@ -66,8 +73,10 @@ def run_search_bench(
 ) -> list[Row]:
     """Retrieval, baselines, fact accuracy, "nobody matches", twins and slot errors over a captioned set.
 
-    ``data`` is a folder that :func:`read_records` reads, or records. ``stages`` chooses what is measured
-    (default: coarse then facts); the coarse row is always there. ``depth`` facts are judged slot by slot.
+    ``data`` is a folder that :func:`read_records` reads, or records. ``stages`` are measured beside coarse and the
+    default; ``ladder`` measures the whole study of compositions, and each is paired with the others' base. ``chat``
+    plays its part in them (shown words where it ``sees`` nothing), ``cross`` is the folder of a cross-encoder of one's
+    own. ``depth`` facts are judged slot by slot.
     ``dual``, an encoder of pictures and sentences, is measured beside, on the same crops.
     ``look``, ``language`` and ``evidence`` replace the packaged describer and parser. Each row's ``protocol`` says what it
     is; recalls and means of a retrieval are in percent with ``ci95`` from a bootstrap over pictures, rates of
@@ -79,8 +88,9 @@ def run_search_bench(
         InputError: unknown stages, or data without a caption.
     """
     chosen = tuple(stages or DEFAULT_STAGES)
-    if chosen not in (("coarse",), DEFAULT_STAGES):
-        raise InputError("stages", f"cannot measure {list(chosen)}", "coarse, or coarse and facts")
+    wanted = dict.fromkeys((DEFAULT_STAGES, chosen, *(compositions.LADDER if ladder else ())))
+    for names in wanted:
+        compositions.check(names, chat)
     if isinstance(data, (str, Path)) and Path(data).is_dir() and _is_footage(data):
         models = Models(device=device, threads=threads)
         with tempfile.TemporaryDirectory() as folder:
@@ -105,6 +115,10 @@ def run_search_bench(
         if progress is not None:
             progress("asking", i + 1, len(asked))
     rows = _retrieval_rows(gallery, asked, answers, chosen, seed)
+    made = _composed(gallery, answers, wanted, language, depth, chat, sees, cross, progress)
+    for one in made:
+        extra = {**one.extra, "default": one.stages == DEFAULT_STAGES}
+        rows += rows_of_scores(one.scores, asked, gallery.ids, extra, seed)
     default = _matrix(answers, len(records), "facts")
     struck = [_ask(gallery, text, language, depth, DOING) for text, _ in asked]
     others = {
@@ -125,6 +139,9 @@ def run_search_bench(
     histogram = {"method": "colour-histogram", "default": False, "model_calls": 0}
     rows += rows_of_scores(others["colour-histogram"], asked, gallery.ids, histogram, seed)
     rows += paired_rows(default, others, asked, gallery.ids, seed)
+    for one in made:
+        against = {"coarse": others["coarse"], "coarse + facts": default}
+        rows += paired_rows(one.scores, against, asked, gallery.ids, seed, one)
     rows += facts.fact_rows(gallery, seed)
     rows += nobody.nobody_rows(gallery, language, seed, depth)
     rows += nobody.twin_rows(gallery, asked, [a.facts if a else None for a in answers], seed)
@@ -170,7 +187,7 @@ def _retrieval_rows(
 ) -> list[Row]:
     rows = []
     n = len(gallery.records)
-    for stages in dict.fromkeys((chosen, ("coarse",))):
+    for stages in dict.fromkeys((BASE if chosen != ("coarse",) else chosen, ("coarse",))):
         scores = _matrix(answers, n, stages[-1])
         seconds = [a.seconds[stages[-1]] for a in answers if a is not None]
         extra = {
@@ -180,9 +197,44 @@ def _retrieval_rows(
             "seconds_per_picture": gallery.seconds / n,
             "refused": sum(a is None for a in answers),
             "model_calls": 0,
+            "train_pairs": 0,
         }
         rows += rows_of_scores(scores, asked, gallery.ids, extra, seed)
     return rows
+
+
+def _composed(
+    gallery: Gallery,
+    answers: Sequence[Asked | None],
+    wanted: Iterable[tuple[str, ...]],
+    language: Language,
+    depth: int,
+    chat: ChatModel | None,
+    sees: bool,
+    cross: str | Path | None,
+    progress: Progress | None,
+) -> list[compositions.Composition]:
+    """What every composition beyond coarse and facts gave."""
+    from oddwatch.search.cross import CrossModel
+
+    own = None if cross is None else CrossModel.load(cross)
+    queries = [None if a is None else a.query for a in answers]
+    words = getattr(language, "encoder", None)
+    more = [names for names in wanted if names not in (("coarse",), BASE)]
+    return [
+        compositions.compose(
+            gallery,
+            queries,
+            names,
+            words,
+            depth=depth,
+            chat=chat,
+            sees=sees,
+            cross=own,
+            progress=progress,
+        )
+        for names in more
+    ]
 
 
 def _matrix(answers: Sequence[Asked | None], n: int, stage: str) -> np.ndarray:
@@ -194,8 +246,8 @@ def _matrix(answers: Sequence[Asked | None], n: int, stage: str) -> np.ndarray:
 def _variant(
     scores: np.ndarray, asked: Sequence[tuple[str, str]], ids: Sequence[str], seed: int, what: str
 ) -> list[Row]:
-    """Rows of the default search under other conditions, which their protocol names."""
-    rows = rows_of_scores(scores, asked, ids, {"stages": list(DEFAULT_STAGES), "default": False}, seed)
+    """Rows of coarse and facts under other conditions, which their protocol names."""
+    rows = rows_of_scores(scores, asked, ids, {"stages": list(BASE), "default": False}, seed)
     return [{**row, "protocol": f"text to picture, {what}"} for row in rows]
 
 
@@ -205,9 +257,10 @@ def paired_rows(
     asked: Sequence[tuple[str, str]],
     ids: Sequence[str],
     seed: int,
+    made: compositions.Composition | None = None,
 ) -> list[Row]:
-    """Rows of protocol ``paired``: the default search against each other score matrix (Q, N) on the same
-    queries. Differences in points of R@1 and mAP with bootstrap intervals over pictures; exact McNemar on R@1."""
+    """Rows of protocol ``paired``: coarse and facts, or the composition ``made``, against each other score matrix (Q, N)
+    on the same queries. Differences in points of R@1 and mAP with bootstrap intervals over pictures; exact McNemar on R@1."""
     rows = []
     wanted = [i for _, i in asked]
     ours = ranks_of(default, wanted, ids)
@@ -215,7 +268,9 @@ def paired_rows(
     for name, scores in others.items() if groups else ():
         theirs = ranks_of(scores, wanted, ids)
         exact = mcnemar(ours.hits(1), theirs.hits(1))
-        row: Row = {"stages": list(DEFAULT_STAGES), "default": True, "protocol": "paired", "against": name}
+        stages = BASE if made is None else made.stages
+        row: Row = {"stages": list(stages), "default": stages == DEFAULT_STAGES, "protocol": "paired"}
+        row |= {"against": name, "transductive": made is not None and made.transductive}
         row |= {"queries": "all", "n_queries": len(groups), "seed": seed, "ci95": {}}
         pairs = {
             "R@1": (ours.hits(1), theirs.hits(1)),
@@ -245,7 +300,7 @@ def rows_of_scores(
         if picked.size:
             ids = [asked[i][1] for i in picked.tolist()]
             found = ranks_of(scores[picked], ids, gallery_ids)
-            rows.append({**extra, **_shared(name, len(gallery_ids), seed), **_metrics(found, ids, seed)})
+            rows.append({**_shared(name, len(gallery_ids), seed), **extra, **_metrics(found, ids, seed)})
     return rows
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from oddwatch.core import Box, Entry, Facts, Frame, Progress, Query
+from oddwatch.core import Box, Entry, Facts, Frame, Person, Progress, Query, Tokens, View
 from oddwatch.datasets.records import Record, frame
 
 if TYPE_CHECKING:
@@ -30,23 +30,29 @@ class Language(Protocol):
     def answer(self, gallery: Gallery, text: str, depth: int) -> tuple[bool, float]: ...
 
 
-Looker = Callable[[Frame, Box | None], list[Facts]]
-"""A picture, and the person meant (or None for all of it), to the facts of everybody who may be meant."""
+Looker = Callable[[Frame, Box | None], list[Entry]]
+"""A picture, and the person meant (or None for all of it), to what a gallery keeps of everybody who may be meant:
+facts, and what re-rankers look at (part tokens, a view, a thumbnail)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
-    """Described pictures. ``facts`` (M) belong to the records ``owner`` (M,) int; a record's score is the
-    best of its facts. ``evidence`` (M, A) float32 is what the coarse scan multiplies; ``p`` and ``known`` (M, A)
+    """Described pictures. ``entries`` (M) belong to the records ``owner`` (M,) int; a record's score is the
+    best of its entries. ``evidence`` (M, A) float32 is what the coarse scan multiplies; ``p`` and ``known`` (M, A)
     are the facts stacked."""
 
     records: Sequence[Record]
-    facts: Sequence[Facts]
+    entries: Sequence[Entry]
     owner: np.ndarray
     evidence: np.ndarray
     p: np.ndarray
     known: np.ndarray
     seconds: float
+
+    @property
+    def facts(self) -> list[Facts]:
+        """(M) the facts of the entries."""
+        return [e.facts for e in self.entries if e.facts is not None]
 
     @property
     def ids(self) -> list[str]:
@@ -67,19 +73,36 @@ def describe_all(
     progress: Progress | None = None,
 ) -> Gallery:
     """Describe every record: the person in its box, or, without a box, everybody and the whole picture."""
-    facts: list[Facts] = []
+    entries: list[Entry] = []
     owner: list[int] = []
     started = time.perf_counter()
     for i, record in enumerate(records):
         seen = look(frame(record), record.box)
-        facts += seen
+        entries += seen
         owner += [i] * len(seen)
         if progress is not None:
             progress("describing pictures", i + 1, len(records))
-    seconds = time.perf_counter() - started
+    return gallery_of(records, entries, owner, evidence, time.perf_counter() - started)
+
+
+def gallery_of(
+    records: Sequence[Record],
+    entries: Sequence[Entry],
+    owner: Sequence[int],
+    evidence: Callable[[Facts], np.ndarray],
+    seconds: float = 0.0,
+) -> Gallery:
+    """The gallery of ``entries`` (all with facts), numbered in their order."""
+    numbered = [replace(e, id=str(i)) for i, e in enumerate(entries)]
+    facts = [e.facts for e in numbered if e.facts is not None]
     matrix = np.array([evidence(f) for f in facts], dtype=np.float32)
     p, known = np.array([f.p for f in facts]), np.array([f.known for f in facts])
-    return Gallery(records, facts, np.array(owner, dtype=np.int64), matrix, p, known, seconds)
+    return Gallery(records, numbered, np.array(owner, dtype=np.int64), matrix, p, known, seconds)
+
+
+def bare(facts: Facts) -> Entry:
+    """An entry that has facts and nothing else."""
+    return Entry("", "", "person", None, None, None, None, facts=facts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,11 +145,11 @@ class Described:
     def __init__(self, sentence_encoder: Any | None = None) -> None:
         from oddwatch.describe import match, sentence
 
-        self._match, self._parse, self._encoder = match, sentence.parse, sentence_encoder
+        self._match, self._parse, self.encoder = match, sentence.parse, sentence_encoder
 
     def parse(self, text: str) -> Query:
         """Slots of a sentence."""
-        return self._parse(text, self._encoder)
+        return self._parse(text, self.encoder)
 
     def weights(self, query: Query) -> np.ndarray:
         """(A,) float32."""
@@ -145,14 +168,14 @@ class Described:
         """What ``search`` itself answers, asked for the first hit of any kind."""
         from oddwatch.search.engine import search
 
-        stand_in: Any = _Searchable(gallery)
-        found = search(stand_in, text, top=1, kind="any", depth=depth, sentence_encoder=self._encoder)
+        stand_in: Any = Searchable(gallery)
+        found = search(stand_in, text, top=1, kind="any", depth=depth, sentence_encoder=self.encoder)
         probability = found.hits[0].probability if found.hits else None
         return found.answer == "matches", probability or 0.0
 
 
-class _Searchable:
-    """A described gallery with what ``search`` asks of a stored one."""
+class Searchable:
+    """A described gallery with what ``search`` and its stages ask of a stored one."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
@@ -168,11 +191,9 @@ class _Searchable:
         at = [int(i) for i in ids]
         return list(ids), self._gallery.p[at], self._gallery.known[at]
 
-    def get_many(self, ids: Sequence[str]) -> list[Entry]:
-        """Entries that hold their facts and nothing else."""
-        return [
-            Entry(i, "", "person", None, None, None, None, facts=self._gallery.facts[int(i)]) for i in ids
-        ]
+    def get_many(self, ids: Sequence[str], *, full: bool = True) -> list[Entry]:
+        """The entries, whole in any case."""
+        return [self._gallery.entries[int(i)] for i in ids]
 
 
 def packaged_looker(models: Models) -> Looker:
@@ -181,18 +202,42 @@ def packaged_looker(models: Models) -> Looker:
     from oddwatch.describe.body import people_in_box
     from oddwatch.describe.features import crop, rows_of
 
-    def look(picture: Frame, box: Box | None) -> list[Facts]:
+    def look(picture: Frame, box: Box | None) -> list[Entry]:
         if box is not None:
             person, others = people_in_box(models.pose, picture, box)
-            return [models.describer.describe(picture, person, others=others)]
-        people = models.finder.find(picture)
+            people, told = [person], [others]
+        else:
+            people = models.finder.find(picture)
+            told = [[o for o in people if o is not p] for p in people]
         tokens = models.patches.encode([crop(picture, p) for p in people])
-        seen = [
-            models.describer.describe(
-                picture, p, others=[o for o in people if o is not p], tokens=rows_of(tokens, i, i + 1)
-            )
-            for i, p in enumerate(people)
-        ]
-        return [*seen, models.describer.describe_moment(picture, people, facts=seen)]
+        seen = []
+        for i, (person, others) in enumerate(zip(people, told, strict=True)):
+            own = rows_of(tokens, i, i + 1)
+            facts = models.describer.describe(picture, person, others=others, tokens=own)
+            seen.append(_kept(picture, person, facts, own))
+        if box is None:
+            about = [e.facts for e in seen if e.facts is not None]
+            moment = models.describer.describe_moment(picture, people, facts=about)
+            seen.append(replace(bare(moment), kind="moment"))
+        return seen
 
     return look
+
+
+def _kept(picture: Frame, person: Person, facts: Facts, tokens: Tokens) -> Entry:
+    """What a gallery keeps of a person in a picture."""
+    import io
+
+    from PIL import Image
+
+    from oddwatch.pipeline.entries import part_tokens
+
+    jpeg = io.BytesIO()
+    Image.fromarray(picture.pixels).save(jpeg, "JPEG", quality=90)
+    return replace(
+        bare(facts),
+        box=person.box,
+        views=(View(None, None, person),),
+        tokens=part_tokens(tokens)[0],
+        thumbnail=jpeg.getvalue(),
+    )

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from oddwatch.cli.common import Device, DeviceOption, JsonOption, ThreadsOption, print_json, progress_bar, say
+from oddwatch.cli.common import (
+    Device,
+    DeviceOption,
+    JsonOption,
+    ThreadsOption,
+    chat_model,
+    print_json,
+    progress_bar,
+    say,
+)
 
 app = typer.Typer(help="Measure on labelled data.", no_args_is_help=True)
 
@@ -17,7 +26,24 @@ def search(
     data: Annotated[Path, typer.Option("--data", help="A captioned set: a folder with records.jsonl.")],
     seed: Annotated[int, typer.Option(help="Seed of everything drawn by chance.")] = 0,
     stages: Annotated[
-        str | None, typer.Option(help="Stages to measure, comma-separated: coarse, or coarse,facts.")
+        str | None,
+        typer.Option(
+            help="A list of stages to measure beside coarse and the default, like coarse,facts,cross,sum; here sca-s, "
+            "sca-m, sca-2 and assign may come last."
+        ),
+    ] = None,
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="Measure what each stage buys: the study of all compositions.")
+    ] = False,
+    llm: Annotated[
+        str | None, typer.Option(help="A chat model for the stages that can use one, as of search --llm.")
+    ] = None,
+    llm_sees: Annotated[
+        bool | None, typer.Option(help="Whether it takes pictures; default: what its server says, else yes.")
+    ] = None,
+    max_calls: Annotated[int | None, typer.Option(min=0, help="Most calls of the chat model.")] = None,
+    cross: Annotated[
+        Path | None, typer.Option(help="Folder of a cross-encoder of your own (oddwatch train search).")
     ] = None,
     dual: Annotated[
         Path | None,
@@ -30,17 +56,23 @@ def search(
     """Sentence to picture retrieval: R@1, R@5, R@10, mAP in percent, short and long queries apart."""
     from oddwatch.bench.search import run_search_bench
     from oddwatch.bench.tables import markdown
+    from oddwatch.search.stages import read_names
 
     encoder = None
     if dual is not None:
         from oddwatch.encoders import load
 
         encoder = load("dual", model=dual, device=device.value)
-    with progress_bar(json_) as progress:
+    names = read_names(stages) if stages is not None else None
+    with progress_bar(json_) as progress, chat_model(llm, max_calls, None, None) as chat:
         rows = run_search_bench(
             data,
             dual=encoder,
-            stages=tuple(s.strip() for s in stages.split(",") if s.strip()) if stages is not None else None,
+            stages=names,
+            ladder=ladder,
+            chat=chat,
+            sees=llm_sees if llm_sees is not None else getattr(chat, "sees", None) is not False,
+            cross=cross,
             seed=seed,
             device=device.value,
             threads=threads,

@@ -11,13 +11,16 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from oddwatch.core.errors import InputError
 from oddwatch.core.jsonable import to_jsonable
 from oddwatch.core.protocols import Progress
+
+if TYPE_CHECKING:
+    from oddwatch.language.asking import Chat
 
 
 class Device(StrEnum):
@@ -116,3 +119,18 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress | None]:
             bar.update(task, description=shown[-50:], completed=done, total=total or None)
 
         yield update
+
+
+@contextmanager
+def chat_model(
+    url: str | None, calls: int | None, tokens: int | None, seconds: float | None
+) -> Iterator[Chat | None]:
+    """The chat model behind ``url`` with the user's answer cache and budget, or None."""
+    if url is None:
+        yield None
+        return
+    from oddwatch.language.budget import Budget
+    from oddwatch.language.chat import connect, default_cache
+
+    with default_cache() as cache, connect(url, cache=cache, budget=Budget(calls, tokens, seconds)) as chat:
+        yield chat

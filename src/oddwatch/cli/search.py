@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -13,6 +14,7 @@ from oddwatch.cli.common import (
     GalleryOption,
     JsonOption,
     ThreadsOption,
+    chat_model,
     note,
     print_json,
     say,
@@ -23,7 +25,9 @@ from oddwatch.cli.common import (
 
 if TYPE_CHECKING:
     from oddwatch.core import Hit
+    from oddwatch.language.asking import Chat
     from oddwatch.search.engine import SearchResult
+    from oddwatch.search.stages import Stages
 
 
 def search(
@@ -43,6 +47,38 @@ def search(
         float | None, typer.Option(min=0.0, max=1.0, help="Drop hits below this calibrated probability.")
     ] = None,
     like: Annotated[Path | None, typer.Option(help="A picture of a person to find look-alikes of.")] = None,
+    stages: Annotated[
+        str,
+        typer.Option(
+            help="What to run, in order: coarse, facts, cross, blanks, anomalylmm, pairwise, ssdc, sum, rrf, blend; "
+            "NAME:N looks at the best N."
+        ),
+    ] = "coarse,facts",
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ODDWATCH_LLM_URL",
+            help="A chat model for the stages that can use one: the URL of an OpenAI-compatible server, a .gguf file, or a "
+            "folder of a transformers model.",
+        ),
+    ] = None,
+    llm_sees: Annotated[
+        bool | None,
+        typer.Option(help="Whether the chat model takes pictures; default: what its server says, else yes."),
+    ] = None,
+    max_calls: Annotated[int | None, typer.Option(min=0, help="Most calls of the chat model.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=0, help="Most tokens of the chat model.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(min=0, help="Most seconds of asking it.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what the chat model would be asked, and ask nothing.")
+    ] = False,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="An X-VLM, X2-VLM or CMP file for the stage checkpoint ([torch] extra)."),
+    ] = None,
+    cross: Annotated[
+        Path | None, typer.Option(help="Folder of a cross-encoder of your own (oddwatch train search).")
+    ] = None,
     clips: Annotated[
         Path | None, typer.Option(help="Write a short clip of every hit into this folder.")
     ] = None,
@@ -58,25 +94,64 @@ def search(
     """
     from oddwatch.api import Gallery
     from oddwatch.core import InputError, Where
+    from oddwatch.search.lmm import notes_of, usage_of
+    from oddwatch.search.stages import CHAT_STAGES, read_names
 
     if kind not in ("auto", "any", "person", "moment"):
         raise InputError("--kind", f"{kind!r} is not known", "auto, any, person or moment")
     where = Where(camera=camera, source=source, after=when(after, "--after"), before=when(before, "--before"))
-    with Gallery.open(gallery, create=False, device=device.value, threads=threads) as opened:
+    names = read_names(stages)
+    asked = [n for n in names if n.partition(":")[0] in CHAT_STAGES]
+    with (
+        Gallery.open(gallery, create=False, device=device.value, threads=threads) as opened,
+        chat_model(llm if asked else None, max_calls, max_tokens, max_seconds) as chat,
+    ):
+        sees = llm_sees if llm_sees is not None else getattr(chat, "sees", None) is not False
+        chosen = opened.stages(names, chat=chat, sees=sees, checkpoint=checkpoint, cross=cross)
+        ready = replace(chosen, rerankers=()) if dry_run else chosen
         result = opened.search(
             query,
-            top=top,
+            top=max([top, *(getattr(s, "n", 0) for s in chosen.rerankers)]) if dry_run else top,
             where=where,
             kind=cast("Literal['auto', 'any', 'person', 'moment']", kind),
             min_probability=min_probability,
             like=like,
+            stages=ready,
         )
+        if dry_run:
+            _plan(chosen, chat, result, json_)
+            return
+        calls = sum(usage_of(s).calls for s in chosen.rerankers)
+        for line in dict.fromkeys(line for s in chosen.rerankers for line in notes_of(s)):
+            note(line)
         if html is not None:
             note(f"report: {shown(str(opened.report(result, html)))}")
         if clips is not None:
             for path in opened.clips(result, clips):
                 note(f"clip: {shown(str(path))}")
-        print_json(result.to_json()) if json_ else _show(result, len(opened.store))
+        if json_:
+            print_json({**result.to_json(), "stages": list(names), "model_calls": calls})
+        else:
+            _show(result, len(opened.store))
+
+
+def _plan(chosen: Stages, chat: Chat | None, result: SearchResult, as_json: bool) -> None:
+    """What the chat model would be asked."""
+    from oddwatch.search.lmm import parts_of, planned_calls, requests_for
+
+    rows = []
+    for stage in chosen.rerankers:
+        if chat is None or not parts_of(stage):
+            continue
+        least, most = planned_calls(stage.name, int(getattr(stage, "n", 0) or getattr(stage, "rounds", 0)))
+        first = chat.estimate(requests_for(stage, result.query, result.hits))
+        rows.append({"stage": stage.name, "least_calls": least, "most_calls": most, "first": first.to_json()})
+        if not as_json:
+            say(f"{stage.name}: {least} to {most} calls; at first {first}")
+    if as_json:
+        print_json({"plan": rows})
+    elif not rows:
+        say("no stage asks a chat model")
 
 
 def _show(result: SearchResult, size: int) -> None:

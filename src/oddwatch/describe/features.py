@@ -136,11 +136,17 @@ def pooled(cls: np.ndarray, tokens: np.ndarray, parts: np.ndarray) -> np.ndarray
 
 
 def gains(facts: Facts) -> np.ndarray:
-    """(A,) float32 evidence of hand-built facts: log odds over the base rate, within ±4, 0 where unknown."""
-    p = np.clip(facts.p.astype(np.float64), 1e-4, 1 - 1e-4)
+    """(A,) float32 evidence of facts: log odds over the base rate, within ±4, 0 where unknown."""
+    return gains_of(facts.p, facts.known)
+
+
+def gains_of(p: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """As :func:`gains`, of many entries at once: ``p`` and ``known`` (…, A) to (…, A) float32."""
+    q = np.clip(p.astype(np.float64), 1e-4, 1 - 1e-4)
     prior = PRIOR.astype(np.float64)
-    gain = np.log(p / (1 - p)) - np.log(prior / (1 - prior))
-    return (np.clip(gain, -4, 4) * facts.known).astype(np.float32)
+    gain = np.log(q / (1 - q)) - np.log(prior / (1 - prior))
+    out: np.ndarray = (np.clip(gain, -4, 4) * known).astype(np.float32)
+    return out
 
 
 def only(tokens: Tokens, index: int) -> tuple[np.ndarray, np.ndarray]:

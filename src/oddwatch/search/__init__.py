@@ -6,8 +6,13 @@ from oddwatch.core import Card
 
 STAGES: dict[str, str] = {
     "coarse": "oddwatch.search.engine:search",
+    "facts": "oddwatch.describe.match:scores",
+    "cross": "oddwatch.search.cross:CrossStage",
+    "checkpoint": "oddwatch.search.cross:MatcherStage",
     "anomalylmm": "oddwatch.search.cloze:ClozeStage",
+    "blanks": "oddwatch.search.cross:CrossWitness",
     "pairwise": "oddwatch.search.pairwise:PairwiseStage",
+    "sum": "oddwatch.search.fuse:SumStage",
     "rrf": "oddwatch.search.fuse:RrfStage",
     "blend": "oddwatch.search.fuse:BlendStage",
     "ssdc": "oddwatch.search.fuse:DetectiveStage",
@@ -18,6 +23,8 @@ STAGES: dict[str, str] = {
     "sca-m": "oddwatch.search.collide:sca_m",
     "sca-2": "oddwatch.search.collide:sca_2",
     "assign": "oddwatch.search.collide:assign",
+    "lightair": "oddwatch.search.lightair:ActionAppearance",
+    "uatta": "oddwatch.search.uatta:adapt",
 }
 """Name → ``"module:attribute"``. Classes are re-rankers of one query's hits; functions take score matrices, and
 those whose card says ``transductive`` need all queries at once and stay out of the online path."""
@@ -25,9 +32,33 @@ those whose card says ``transductive`` need all queries at once and stay out of 
 CARDS: dict[str, Card] = {
     "coarse": Card(
         "coarse", "stage", "text-image",
-        "Typed facts of every entry matched with the sentence's slots: one linear scan, then slot by slot",
+        "Typed facts of every entry against the sentence's slots, in one linear scan of the gallery",
         online=True,
         verified=("R",),
+    ),
+    "facts": Card(
+        "facts", "stage", "text-image",
+        "The best of the scan judged slot by slot, with alternatives, negation and unknown: where the reason comes from",
+        online=True,
+        verified=("R",),
+    ),
+    "cross": Card(
+        "cross", "stage", "text-image",
+        "A small cross-encoder in the ALBEF / X-VLM / CMP pattern (contrastive gate, matching head, pose-aware block, "
+        "identity-based hard negatives) over the tokens, pose and facts that a gallery keeps; trained on drawn twins only",
+        paper="arXiv 2411.17776 (CMP), at small scale",
+        online=True,
+        verified=("R",),
+        claims={"R@1, PAB, full size": "84.93"},
+    ),
+    "checkpoint": Card(
+        "checkpoint", "stage", "text-image",
+        "A published X-VLM, X2-VLM or CMP checkpoint, from a path, as the cross-encoder over the kept pictures",
+        paper="arXiv 2111.08276, 2211.12402, 2411.17776",
+        needs=("extra torch", "weights by path"),
+        online=True,
+        verified=("w",),
+        claims={"R@1, PAB, X-VLM zero-shot": "71.94", "R@1, PAB, CMP": "84.93"},
     ),
     "anomalylmm": Card(
         "anomalylmm", "stage", "text-image",
@@ -46,6 +77,19 @@ CARDS: dict[str, Card] = {
         paper="arXiv 2608.23503",
         online=True,
         claims={"R@1, PAB": "88.62 after 85.95", "R@1, 36,773 images": "84.88 after 75.73"},
+    ),
+    "blanks": Card(
+        "blanks", "stage", "text-image",
+        "AnomalyLMM's cloze test with the cross-encoder's own cloze head as the witness: no language model",
+        paper="arXiv 2509.04376",
+        online=True,
+        verified=("R",),
+    ),
+    "sum": Card(
+        "sum", "stage", "text-image",
+        "Calibrated sum: what facts and cross-encoder say, added in log odds with weights fitted on drawn people",
+        online=True,
+        verified=("R",),
     ),
     "rrf": Card(
         "rrf", "stage", "text-image", "Reciprocal rank fusion of earlier stages' orders, k = 60",
@@ -106,5 +150,23 @@ CARDS: dict[str, Card] = {
         "Best one-to-one assignment within each group of queries that compete for images, with a price for staying",
         paper="github.com/aiclub-uit/aicity2026-track4", batch_dependent=True, transductive=True,
         verified=("R",), claims={"R@1, PAB": "97.47 after 96.26, chosen on test"},
+    ),
+    "lightair": Card(
+        "lightair", "stage", "text-image",
+        "LightAIR's head: a picture's vector is taken apart into its likeliest actions (a frozen codebook of action words) "
+        "and what is orthogonal to them, and put together again by a gate. Its X2-VLM training is not part of it",
+        paper="arXiv 2608.09152",
+        needs=("labels", "extra torch"),
+        online=True,
+        claims={"R@1, PAB": "85.49, best epoch", "mAP": "92.20", "R@1, UCC": "63.27"},
+    ),
+    "uatta": Card(
+        "uatta", "stage", "text-image",
+        "UATTA: a cross-encoder's LayerNorms adapt to unlabelled test queries that retrieval finds back both ways",
+        paper="arXiv 2604.08598",
+        needs=("extra torch",),
+        batch_dependent=True,
+        transductive=True,
+        claims={"R@1, PAB, zero-shot X-VLM": "76.13 after 72.70, epoch chosen on test"},
     ),
 }  # fmt: skip

@@ -8,7 +8,7 @@ slot, which is where alternatives, negation and *unknown* get their exact meanin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,10 +19,12 @@ from oddwatch.core import Entry, EntryKind, Evidence, Hit, InputError, Jsonable,
 from oddwatch.describe import match as matching
 from oddwatch.describe.atoms import SCHEMA_ID
 from oddwatch.describe.sentence import parse
+from oddwatch.search.fuse import RRF_K, reach
 
 if TYPE_CHECKING:
-    from oddwatch.core import TextEncoder
+    from oddwatch.core import Reranker, TextEncoder
     from oddwatch.gallery.store import Gallery
+    from oddwatch.search.stages import Stages
 
 Kind = Literal["auto", "any", "person", "moment"]
 LIKE_SIMILARITY = 0.93
@@ -34,8 +36,6 @@ two doings, 6 % reach it, of two strangers 2 %.
 """
 DOING = frozenset({"posture", "action", "motion", "facing"})
 """Kinds of slots that hold for moments of a track, not for all of it."""
-RRF_K = 60
-"""Reciprocal rank fusion's constant (Cormack et al., SIGIR 2009)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,12 +83,15 @@ def search(
     like: np.ndarray | None = None,
     depth: int = 200,
     sentence_encoder: TextEncoder | None = None,
+    stages: Stages | None = None,
 ) -> SearchResult:
     """Rank the entries of ``gallery`` by how well they fit ``text`` and / or a picture's vector.
 
     ``kind`` chooses people, moments, any, or what the sentence is about (auto). ``like`` is a unit vector
     of the gallery's image space. ``min_probability`` drops hits below it; ``threshold`` only decides
     ``match`` and ``answer`` (None: the calibrated one). ``depth`` entries of the scan are judged slot by slot.
+    ``stages`` (of :func:`oddwatch.search.stages.build`) re-order what was found by the sentence; None is coarse, then facts.
+    A hit's ``score`` and ``probability`` stay those of the facts; what each stage gave stands in its ``stages``.
 
     Raises:
         InputError: neither text nor picture, an empty or unreadable sentence, ``top`` below 1.
@@ -109,19 +112,62 @@ def search(
     query = understood(text, sentence_encoder) if text is not None else Query("")
     lap("parse")
     chosen = _where(where, kind, query if text is not None else None)
-    stages = _candidates(gallery, query, like, max(depth, top), chosen)
-    lap("scan")
-    likely = _judge_all(gallery, query, stages)
-    lap("judge")
-    order = [i for i in _ranked(stages) if min_probability is None or likely.get(i, -1.0) >= min_probability]
+    ranking = rank(
+        gallery,
+        query,
+        like=like,
+        where=chosen,
+        depth=max(depth, top),
+        min_probability=min_probability,
+        stages=stages,
+        lap=lap,
+    )
+    order, found, said = ranking.order, ranking.scores, ranking.said
     entries = {e.id: e for e in gallery.get_many(order[:top])}
     lap("read")
-    shown = (_judged(query, entries[i], stages[i], threshold) for i in order[:top] if i in entries)
+    shown = (
+        _judged(query, entries[i], found[i], threshold, said.get(i, ())) for i in order[:top] if i in entries
+    )
     hits = [replace(hit, rank=rank) for rank, hit in enumerate(shown, 1)]
     lap("reasons")
     timing["total"] = time.perf_counter() - started
     answer: Literal["matches", "nobody matches"] = "matches" if hits and hits[0].match else "nobody matches"
     return SearchResult(query, tuple(hits), answer, timing)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """Entry ids, best first; every stage's score by id; and the evidence that re-rankers found."""
+
+    order: list[str]
+    scores: dict[str, dict[str, float]]
+    said: dict[str, tuple[Evidence, ...]]
+
+
+def rank(
+    gallery: Gallery,
+    query: Query,
+    *,
+    like: np.ndarray | None = None,
+    where: Where | None = None,
+    depth: int = 200,
+    min_probability: float | None = None,
+    stages: Stages | None = None,
+    lap: Callable[[str], None] = lambda name: None,
+) -> Ranking:
+    """The ranking of a search, without its hits: the best ``depth`` entries of the scan, judged and re-ranked.
+
+    ``lap(name)`` is called when a step is done; the arguments are those of :func:`search`.
+    """
+    found = _candidates(gallery, query, like, depth, where or Where())
+    lap("scan")
+    likely = _judge_all(gallery, query, found) if stages is None or stages.judge else {}
+    lap("judge")
+    order = [i for i in _ranked(found) if min_probability is None or likely.get(i, -1.0) >= min_probability]
+    said: dict[str, tuple[Evidence, ...]] = {}
+    if stages is not None and stages.rerankers and query.slots:
+        order = _reranked(gallery, query, order, found, said, stages.rerankers, lap)
+    return Ranking(order, found, said)
 
 
 def understood(text: str, sentence_encoder: TextEncoder | None = None) -> Query:
@@ -204,7 +250,38 @@ def _judge_all(gallery: Gallery, query: Query, stages: Mapping[str, dict[str, fl
     return dict(zip(ids, matching.probabilities(query, p, known).tolist(), strict=True))
 
 
-def _judged(query: Query, entry: Entry, stages: Mapping[str, float], threshold: float | None) -> Hit:
+def _reranked(
+    gallery: Gallery,
+    query: Query,
+    order: list[str],
+    found: dict[str, dict[str, float]],
+    said: dict[str, tuple[Evidence, ...]],
+    rerankers: Sequence[Reranker],
+    lap: Callable[[str], None],
+) -> list[str]:
+    """The new order of ids; adds every stage's scores to ``found`` and its evidence to ``said``."""
+    head = order[: reach(rerankers) or len(order)]
+    hits = [
+        Hit(rank, e.id, e.source, e.kind, 0.0, e.camera, e.time, frame=e.frame, box=e.box, stages=found[e.id])
+        for rank, e in enumerate(gallery.get_many(head, full=False), 1)
+    ]
+    for stage in rerankers:
+        hits = stage.rerank(query, hits)
+        lap(stage.name)
+    for hit in hits:
+        found[hit.id] = dict(hit.stages)
+        said[hit.id] = hit.reason.evidence
+    there = {hit.id for hit in hits}
+    return [*(hit.id for hit in hits), *(i for i in order if i not in there)]
+
+
+def _judged(
+    query: Query,
+    entry: Entry,
+    stages: Mapping[str, float],
+    threshold: float | None,
+    said: tuple[Evidence, ...] = (),
+) -> Hit:
     reason, probability, match = Reason(), None, False
     if query.slots and entry.facts is not None:
         found = matching.assess(query, entry.facts, threshold)
@@ -213,7 +290,7 @@ def _judged(query: Query, entry: Entry, stages: Mapping[str, float], threshold: 
         # A sentence and a picture: both must fit.
         match = stages["like"] >= LIKE_SIMILARITY and (match or not query.slots)
     number, view = _best_view(query, entry, reason)
-    reason = replace(reason, evidence=tuple(_in_view(e, entry, number) for e in reason.evidence))
+    reason = replace(reason, evidence=(*(_in_view(e, entry, number) for e in reason.evidence), *said))
     return Hit(
         rank=1,
         id=entry.id,

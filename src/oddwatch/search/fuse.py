@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from oddwatch.core import Evidence, Hit, InputError, Query
+from oddwatch.core import Evidence, Hit, InputError, Query, Reranker
 
 Item = TypeVar("Item", bound=Hashable)
 RRF_K = 60
@@ -254,6 +254,12 @@ def reordered(
     return out
 
 
+def reach(rerankers: Sequence[Reranker]) -> int:
+    """How many hits the widest of the stages looks at."""
+    wide = (getattr(r, name, 0) for r in rerankers for name in ("n", "depth", "rounds"))
+    return max(wide, default=0)
+
+
 def _by(scores: Sequence[float]) -> list[int]:
     return sorted(range(len(scores)), key=lambda i: -scores[i])
 
@@ -276,6 +282,27 @@ class RrfStage:
             for i, value in enumerate(scored):
                 total[i] += 1 / (self.k + 1 + best.index(value))
         return reordered(hits, _by(total), self.name, {h.id: t for h, t in zip(hits, total, strict=True)})
+
+
+@dataclass(frozen=True, slots=True)
+class SumStage:
+    """The first ``n`` hits by the weighted sum of earlier stages' scores, a calibrated log odds where the ``weights`` were
+    fitted as one; a hit that a stage did not score gets that stage's lowest score."""
+
+    weights: Mapping[str, float]
+    n: int = 128
+    name: str = "sum"
+
+    def rerank(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
+        """The first hits by the sum; equal sums keep their order, and so does the rest."""
+        head = hits[: self.n]
+        total = np.zeros(len(head))
+        for stage, weight in self.weights.items():
+            scores = np.array([h.stages.get(stage, np.nan) for h in head])
+            if len(head) and not np.isnan(scores).all():
+                total += weight * np.where(np.isnan(scores), np.nanmin(scores), scores)
+        order = [*_by(total.tolist()), *range(len(head), len(hits))]
+        return reordered(hits, order, self.name, {h.id: float(t) for h, t in zip(head, total, strict=True)})
 
 
 @dataclass(frozen=True, slots=True)

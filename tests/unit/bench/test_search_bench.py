@@ -13,8 +13,8 @@ from PIL import Image
 
 from oddwatch.bench import baselines, facts, nobody, oracle
 from oddwatch.bench.search import length_of, run_search_bench
-from oddwatch.bench.subjects import Gallery, ask, describe_all
-from oddwatch.core import Box, Evidence, Facts, Frame, InputError, Query, Reason, Slot
+from oddwatch.bench.subjects import Gallery, ask, bare, describe_all
+from oddwatch.core import Box, Entry, Evidence, Facts, Frame, InputError, Query, Reason, Slot
 from oddwatch.datasets.records import Record, read_records
 from oddwatch.describe.atoms import ATOMS, COLORS, INDEX, SCHEMA_ID, members
 
@@ -65,7 +65,7 @@ class Toy:
         return probability >= 0.5, probability
 
 
-def look(frame: Frame, box: Box | None) -> list[Facts]:
+def look(frame: Frame, box: Box | None) -> list[Entry]:
     """Upper colour from the middle pixel; lying when the box is wide."""
     p, known = np.full(len(ATOMS), 0.1, np.float32), np.zeros(len(ATOMS), bool)
     pixel = frame.pixels[frame.height // 2, frame.width // 2].astype(int)
@@ -74,7 +74,7 @@ def look(frame: Frame, box: Box | None) -> list[Facts]:
     for group, value in (("upper.color", color), ("posture", posture)):
         known[members(group)] = True
         p[INDEX[f"{group}.{value}"]] = 0.9
-    return [Facts(SCHEMA_ID, p, known)]
+    return [bare(Facts(SCHEMA_ID, p, known))]
 
 
 def evidence(facts: Facts) -> np.ndarray:
@@ -139,8 +139,8 @@ def test_gains_are_tested_in_pairs(folder: Path) -> None:
 
 
 def test_annotated_facts_in_place_of_seen_ones(folder: Path) -> None:
-    def blind(frame: Frame, box: Box | None) -> list[Facts]:
-        return [Facts(SCHEMA_ID, np.full(len(ATOMS), 0.1, np.float32), np.zeros(len(ATOMS), bool))]
+    def blind(frame: Frame, box: Box | None) -> list[Entry]:
+        return [bare(Facts(SCHEMA_ID, np.full(len(ATOMS), 0.1, np.float32), np.zeros(len(ATOMS), bool)))]
 
     rows = run_search_bench(folder, look=blind, language=Toy(), evidence=evidence)
     told = {r["queries"]: r for r in rows if r["protocol"].endswith("as annotated")}
@@ -231,8 +231,8 @@ def test_twins_and_slots(folder: Path) -> None:
 
 
 def test_a_blind_describer_is_at_chance_or_below(folder: Path) -> None:
-    def blind(frame: Frame, box: Box | None) -> list[Facts]:
-        return [Facts(SCHEMA_ID, np.full(len(ATOMS), 0.1, np.float32), np.zeros(len(ATOMS), bool))]
+    def blind(frame: Frame, box: Box | None) -> list[Entry]:
+        return [bare(Facts(SCHEMA_ID, np.full(len(ATOMS), 0.1, np.float32), np.zeros(len(ATOMS), bool)))]
 
     rows = run_search_bench(folder, look=blind, language=Toy(), evidence=evidence)
     (row,) = [
@@ -265,7 +265,7 @@ def test_only_coarse_when_asked_and_unknown_stages(folder: Path) -> None:
     assert {tuple(r["stages"]) for r in rows if r.get("stages") and r["protocol"] == "text to picture"} == {
         ("coarse",)
     }
-    with pytest.raises(InputError, match="stages"):
+    with pytest.raises(InputError, match="magic"):
         _rows(folder, stages=["magic"])
     (folder / "records.jsonl").write_text('{"image": "red-lying.png"}')
     with pytest.raises(InputError, match="caption"):

@@ -177,7 +177,7 @@ def test_without_errors_the_place_is_that_of_the_best_reports(run, world):
         if n == 20:
             assert row["R@1 gain"] > 10 and row["R@1 p"] < 0.05, (stage, variant)
     within = float((run.coarse.places <= 20).mean()) * 100
-    assert rows["pairwise", "joint, fresh errors", 20]["R@1"] == pytest.approx(within, abs=0.01), (
+    assert rows["pairwise", "joint, fresh errors", 20]["R@1"] == pytest.approx(within, abs=0.0051), (
         "an oracle reaches coarse R@N"
     )
     assert rows["pairwise", "joint, fresh errors", 20]["comparisons"] >= 19

@@ -1,0 +1,185 @@
+"""The small cross-encoder in torch, for training: the same computation and names as ``search.cross``."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from oddwatch.core import InputError, require
+from oddwatch.describe.atoms import ATOMS, members
+from oddwatch.search.cross import SEEN_GROUPS
+
+torch: Any = require("torch", for_="training the cross-encoder", extra="torch")
+nn: Any = torch.nn
+F: Any = torch.nn.functional
+Tensor: TypeAlias = Any
+
+TEXT, PARTS = 384, 9
+"""Width of the frozen tokens, and how many of them a gallery keeps of a person."""
+
+
+class Attention(nn.Module):
+    """Multi-head attention with biases; ``keep`` (B, M) bool is False where a token is padding."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
+
+    def forward(self, asks: Tensor, told: Tensor, keep: Tensor | None = None) -> Tensor:
+        q, k, v = (self._split(f(x)) for f, x in ((self.q, asks), (self.k, told), (self.v, told)))
+        seen = None if keep is None else keep[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return self.o(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class Layer(nn.Module):
+    """Self-attention over the sentence, cross-attention to the looks, feed-forward; norms first."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.self_norm, self.cross_norm, self.ffn_norm = (nn.LayerNorm(dim) for _ in range(3))
+        self.self_attention, self.cross_attention = Attention(dim, heads), Attention(dim, heads)
+        self.ffn_in, self.ffn_out = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
+
+    def read(self, x: Tensor, keep: Tensor) -> Tensor:
+        """The half that does not see the looks, so that it is computed once a sentence."""
+        n = self.self_norm(x)
+        return x + self.self_attention(n, n, keep)
+
+    def first(self, x: Tensor, keep: Tensor) -> Tensor:
+        """As :meth:`read`, for [CLS] alone."""
+        n = self.self_norm(x)
+        return x[:, :1] + self.self_attention(n[:, :1], n, keep)
+
+    def look(self, x: Tensor, seen: Tensor, drop: float) -> Tensor:
+        """Cross-attention and feed-forward."""
+        x = x + F.dropout(self.cross_attention(self.cross_norm(x), seen), drop, self.training)
+        h = F.gelu(self.ffn_in(self.ffn_norm(x)), approximate="tanh")
+        return x + F.dropout(self.ffn_out(h), drop, self.training)
+
+
+class CrossNet(nn.Module):
+    """Text (T, 384) tokens against looks; ``words`` is the vocabulary of the cloze head (masked language modelling).
+
+    ``pose`` and ``facts`` switch CMP's pose-aware block and the fact tokens off for ablations.
+    """
+
+    def __init__(
+        self,
+        geometry: np.ndarray,
+        *,
+        dim: int = 128,
+        heads: int = 4,
+        layers: int = 2,
+        vector: int = 96,
+        pose: bool = True,
+        facts: bool = True,
+        words: int = 0,
+        drop: float = 0.1,
+        parts_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if dim % heads:
+            raise InputError("heads", f"expected a divisor of {dim}, got {heads}")
+        self.drop, self.parts_drop, self.facts, self.pose = drop, parts_drop, facts, pose
+        self.text, self.text_norm, self.text_vector = (
+            nn.Linear(TEXT, dim),
+            nn.LayerNorm(dim),
+            nn.Linear(dim, vector),
+        )
+        self.parts, self.look_norm, self.look_vector = (
+            nn.Linear(TEXT, dim),
+            nn.LayerNorm(dim),
+            nn.Linear(dim, vector),
+        )
+        self.place = nn.Parameter(torch.randn(PARTS, dim) * 0.02)
+        if pose:
+            spread = geometry.std(axis=0)
+            self.register_buffer("geometry_mean", torch.from_numpy(geometry.mean(axis=0)).float())
+            self.register_buffer("geometry_dev", torch.from_numpy(np.where(spread < 1e-5, 1, spread)).float())
+            self.pose_in, self.pose_out = (
+                nn.Linear(geometry.shape[1], dim),
+                nn.Linear(dim, PARTS * dim),
+            )
+            self.pose_norm, self.pose_attention = nn.LayerNorm(dim), Attention(dim, heads)
+        if facts:
+            self.facts_atom = nn.Parameter(torch.randn(len(ATOMS), dim) * 0.1)
+            self.facts_group = nn.Parameter(torch.randn(len(SEEN_GROUPS), dim) * 0.1)
+            self.facts_known = nn.Parameter(torch.randn(len(SEEN_GROUPS), dim) * 0.1)
+            belongs = np.zeros((len(SEEN_GROUPS), len(ATOMS)), np.float32)
+            for row, group in zip(belongs, SEEN_GROUPS, strict=True):
+                row[members(group)] = 1
+            self.register_buffer("belongs", torch.from_numpy(belongs), persistent=False)
+        self.layers = nn.ModuleList(Layer(dim, heads) for _ in range(layers))
+        self.itm_norm, self.itm_in, self.itm_out = (
+            nn.LayerNorm(dim),
+            nn.Linear(dim, 2 * dim),
+            nn.Linear(2 * dim, 2),
+        )
+        if words:
+            self.cloze_norm, self.cloze_out = nn.LayerNorm(dim), nn.Linear(dim, words)
+        self.log_temperature = nn.Parameter(torch.tensor(float(np.log(0.07))))
+
+    @property
+    def temperature(self) -> Tensor:
+        """Learnable, held within 0.01–0.5 (0.07 at the start)."""
+        return self.log_temperature.exp().clamp(0.01, 0.5)
+
+    def encode_text(self, tokens: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, d) states and (B, e) unit vectors of frozen tokens (B, T, 384), ``keep`` (B, T) bool."""
+        x = self.text_norm(self.text(tokens))
+        weight = keep.float() / keep.sum(1, keepdim=True)
+        return x, F.normalize(self.text_vector(torch.einsum("btd,bt->bd", x, weight)), dim=-1)
+
+    def encode_looks(
+        self, tokens: Tensor, geometry: Tensor, evidence: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(B, M, d) tokens and (B, e) unit vectors: part tokens (B, 9, 384) of unit length, pose numbers (B, G),
+        evidence and whether it is known (B, A)."""
+        parts = self.parts(F.dropout(tokens, self.parts_drop, self.training)) + self.place
+        if self.pose:
+            z = ((geometry - self.geometry_mean) / self.geometry_dev).clamp(-6, 6)
+            asks = self.pose_out(F.gelu(self.pose_in(z), approximate="tanh")).unflatten(-1, (PARTS, -1))
+            parts = parts + self.pose_attention(self.pose_norm(asks), self.pose_norm(parts))
+        if self.facts:
+            rows = torch.einsum("ba,ga,ad->bgd", evidence, self.belongs, self.facts_atom) + self.facts_group
+            any_known = (torch.einsum("ba,ga->bg", known, self.belongs) > 0).float()
+            parts = torch.cat([parts, rows + any_known[..., None] * self.facts_known], dim=1)
+        y = self.look_norm(parts)
+        return y, F.normalize(self.look_vector(y.mean(1)), dim=-1)
+
+    def read(self, x: Tensor, keep: Tensor) -> Tensor:
+        """The first layer's look at the sentence itself."""
+        return self.layers[0].read(x, keep)
+
+    def match(self, read: Tensor, keep: Tensor, seen: Tensor) -> Tensor:
+        """(P, 2) logits, no match and match, of P pairs: first-layer states (P, T, d), and looks (P, M, d)."""
+        x = read
+        for i, layer in enumerate(self.layers):
+            if i == len(self.layers) - 1:
+                x = layer.first(x, keep) if i else x[:, :1]
+            elif i:
+                x = layer.read(x, keep)
+            x = layer.look(x, seen, self.drop)
+        h = F.gelu(self.itm_in(self.itm_norm(x[:, 0])), approximate="tanh")
+        return self.itm_out(h)
+
+    def fill(self, read: Tensor, keep: Tensor, seen: Tensor, blanks: Tensor) -> Tensor:
+        """(P, K, words) logits of the words hidden at token places ``blanks`` (P, K)."""
+        x = read
+        for i, layer in enumerate(self.layers):
+            x = layer.read(x, keep) if i else x
+            x = layer.look(x, seen, self.drop)
+        at = blanks[..., None].expand(-1, -1, x.shape[-1])
+        return self.cloze_out(self.cloze_norm(x.gather(1, at)))
+
+
+def arrays_of(net: CrossNet) -> dict[str, Any]:
+    """The network's parameters as numpy arrays by name, without what only training needs."""
+    state = net.state_dict()
+    return {k: v.detach().cpu().numpy() for k, v in state.items() if k != "log_temperature"}
