@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear
 
 from oddwatch.encoders.xvlm.positions import relative_index
 from oddwatch.encoders.xvlm.swin import Mlp
@@ -33,7 +33,7 @@ class Attention(nn.Module):
         qkv = linear(x, self.qkv.weight, offset).reshape(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)
-        out = scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        out = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias).softmax(-1) @ v
         mixed: Tensor = self.proj(out.transpose(1, 2).reshape(batch, tokens, width))
         return mixed
 

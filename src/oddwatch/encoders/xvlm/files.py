@@ -175,7 +175,8 @@ def _filled(file: Checkpoint, name: str, found: Plan, sizes: Sizes, total: Any) 
     value = file.tensor(found.take[name])
     value = value.float() if value.is_floating_point() else value
     value = value.clone(memory_format=torch.contiguous_format)
-    total.update(name.encode() + str(tuple(value.shape)).encode() + value.numpy().tobytes())
+    total.update(name.encode() + str(tuple(value.shape)).encode())
+    total.update(value.numpy().reshape(-1).data)
     if name in found.resize:
         return torch.from_numpy(resize_table(value.numpy(), sizes.side // sizes.step, sizes.extra_rows))
     return value

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import gelu
 
 from oddwatch.encoders.xvlm.positions import relative_index
 
@@ -49,7 +49,7 @@ class WindowAttention(nn.Module):
         bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)
         if apart is not None:
             bias = bias + apart[:, None]
-        out = scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        out = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias).softmax(-1) @ v
         mixed: Tensor = self.proj(out.transpose(2, 3).reshape(batch, windows, patches, width))
         return mixed
 
