@@ -221,20 +221,17 @@ def _composed(
     queries = [None if a is None else a.query for a in answers]
     words = getattr(language, "encoder", None)
     more = [names for names in wanted if names not in (("coarse",), BASE)]
-    return [
-        compositions.compose(
-            gallery,
-            queries,
-            names,
-            words,
-            depth=depth,
-            chat=chat,
-            sees=sees,
-            cross=own,
-            progress=progress,
-        )
-        for names in more
-    ]
+    return compositions.compose_all(
+        gallery,
+        queries,
+        more,
+        words,
+        depth=depth,
+        chat=chat,
+        sees=sees,
+        cross=own,
+        progress=progress,
+    )
 
 
 def _matrix(answers: Sequence[Asked | None], n: int, stage: str) -> np.ndarray:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from oddwatch.bench.subjects import Gallery, Searchable
-from oddwatch.core import ChatModel, Progress, Query
+from oddwatch.core import ChatModel, Progress, Query, Reranker
+from oddwatch.search.engine import Ranking, rank, reranked
+from oddwatch.search.lmm import notes_of, usage_of
 from oddwatch.search.stages import Kit, Stages, build
 
 LADDER: tuple[tuple[str, ...], ...] = (
@@ -55,9 +57,16 @@ class Composition:
 
 
 def compose(
+    gallery: Gallery, queries: Sequence[Query | None], names: Sequence[str], words: Any, **options: Any
+) -> Composition:
+    """One composition; see :func:`compose_all`."""
+    return compose_all(gallery, queries, [tuple(names)], words, **options)[0]
+
+
+def compose_all(
     gallery: Gallery,
     queries: Sequence[Query | None],
-    names: Sequence[str],
+    wanted: Sequence[tuple[str, ...]],
     words: Any,
     *,
     depth: int = 200,
@@ -65,59 +74,97 @@ def compose(
     sees: bool = True,
     cross: Any = None,
     progress: Progress | None = None,
-) -> Composition:
-    """The stages ``names`` over all ``queries`` (None for one the parser refuses, which counts as answered last).
+) -> list[Composition]:
+    """The lists of stages ``wanted`` over all ``queries`` (None for one the parser refuses, which counts as answered last).
 
-    A re-ranked query has the same scores in a new order: its k-th entry gets the k-th highest score of its last stage that
-    scored everything it was given, so that collision handling has margins to compare. Raises as :func:`build`.
+    What two lists have in common at their beginning is computed once. A re-ranked query has the same scores in a new order:
+    its k-th entry gets the k-th highest score of the last stage that scored the most entries, so that collision handling
+    has margins to compare. Raises as :func:`build`.
     """
     shelf: Any = Searchable(gallery)
     kit = Kit(shelf, words, chat, sees, cross)
-    stages = build(names, kit, offline=True)
-    rows = np.full((len(queries), len(gallery.entries)), -np.inf)
-    seconds = []
+    steps: dict[tuple[str, ...], Reranker] = {}
+    made = [build(names, kit, offline=True) for names in wanted]
+    lists = [_online(stages, steps) for stages in made]
+    rows = [np.full((len(queries), len(gallery.entries)), -np.inf) for _ in wanted]
+    seconds = np.zeros(len(wanted))
     for i, query in enumerate(queries):
-        if query is None:
-            continue
-        started = time.perf_counter()
-        order, values = _ranked(shelf, query, stages, depth, len(gallery.entries))
-        seconds.append(time.perf_counter() - started)
-        rows[i, order] = values
+        known: dict[tuple[str, ...], tuple[Ranking, float]] = {}
+        for row, (n, names) in zip(rows, enumerate(lists), strict=True):
+            if query is not None:
+                ranking, spent = _ranked(shelf, query, names, steps, min(depth, len(gallery.entries)), known)
+                row[i, [int(e) for e in ranking.order]] = np.sort(_dense(ranking, names))[::-1]
+                seconds[n] += spent
         if progress is not None:
-            progress(" ".join(names), i + 1, len(queries))
-    scores = np.array([gallery.best(row) for row in rows])
+            progress("ranking", i + 1, len(queries))
+    answered = max(sum(q is not None for q in queries), 1)
+    return [
+        _composition(gallery, names, stages, row, spent / answered, len(queries), steps, cross)
+        for names, stages, row, spent in zip(wanted, made, rows, seconds.tolist(), strict=True)
+    ]
+
+
+def _online(stages: Stages, steps: dict[tuple[str, ...], Reranker]) -> tuple[str, ...]:
+    """The names of the stages of single queries; their re-rankers are kept in ``steps`` by all names up to theirs."""
+    names = stages.names[: len(stages.names) - len(stages.offline)]
+    first = len(names) - len(stages.rerankers)
+    for i, reranker in enumerate(stages.rerankers, first + 1):
+        steps.setdefault(names[:i], reranker)
+    return names
+
+
+def _ranked(
+    shelf: Any,
+    query: Query,
+    names: tuple[str, ...],
+    steps: Mapping[tuple[str, ...], Reranker],
+    depth: int,
+    known: dict[tuple[str, ...], tuple[Ranking, float]],
+) -> tuple[Ranking, float]:
+    """The ranking by the stages ``names`` and the seconds it takes from the start."""
+    if names in known:
+        return known[names]
+    before, spent = None, 0.0
+    if names in steps:
+        before, spent = _ranked(shelf, query, names[:-1], steps, depth, known)
+    started = time.perf_counter()
+    if before is None:
+        found = rank(shelf, query, depth=depth, stages=Stages(names, "facts" in names, ()))
+    else:
+        found = reranked(shelf, query, before, [steps[names]])
+    known[names] = found, spent + time.perf_counter() - started
+    return known[names]
+
+
+def _composition(
+    gallery: Gallery,
+    names: tuple[str, ...],
+    stages: Stages,
+    row: np.ndarray,
+    seconds: float,
+    queries: int,
+    steps: Mapping[tuple[str, ...], Reranker],
+    cross: Any,
+) -> Composition:
+    scores = np.array([gallery.best(values) for values in row])
     for name in stages.offline:
         scores = _settled(scores, name)
-    calls, notes = _asked(stages)
-    mean = float(np.mean(seconds)) if seconds else 0.0
-    pairs = _pairs(names, cross)
-    return Composition(
-        tuple(names), scores, mean, calls / max(len(queries), 1), stages.transductive, pairs, notes
-    )
+    own = [steps[names[:i]] for i in range(len(names) + 1) if names[:i] in steps]
+    calls = sum(usage_of(s).calls for s in own) / max(queries, 1)
+    notes = tuple(dict.fromkeys(line for s in own for line in notes_of(s)))
+    return Composition(names, scores, seconds, calls, stages.transductive, _pairs(names, cross), notes)
 
 
-def _ranked(shelf: Any, query: Query, stages: Stages, depth: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Entry numbers, best first, and falling values for them."""
-    from oddwatch.search.engine import rank
-
-    found = rank(shelf, query, depth=min(depth, size), stages=stages)
-    order = np.array([int(i) for i in found.order])
-    dense = _dense(found.order, found.scores, ["coarse", "facts", *(r.name for r in stages.rerankers)])
-    return order, np.sort(dense)[::-1]
-
-
-def _dense(
-    order: Sequence[str], scores: Mapping[str, Mapping[str, float]], names: Sequence[str]
-) -> np.ndarray:
+def _dense(ranking: Ranking, names: Sequence[str]) -> np.ndarray:
     """(N,) of the last stage that scored the most entries; those it did not score stand below, by their place."""
-    count = {n: sum(n in scores[i] for i in order) for n in names}
+    bare = [n.partition(":")[0] for n in names]
+    count = {n: sum(n in ranking.scores[i] for i in ranking.order) for n in bare}
     most = max(count.values(), default=0)
     if not most:
-        return -np.arange(len(order), dtype=float)
-    name = [n for n in names if count[n] == most][-1]
-    values = np.array([scores[i].get(name, np.nan) for i in order], dtype=float)
-    lowest = np.nanmin(values)
-    return np.where(np.isnan(values), lowest - 1 - np.arange(len(order)), values)
+        return -np.arange(len(ranking.order), dtype=float)
+    name = [n for n in bare if count[n] == most][-1]
+    values = np.array([ranking.scores[i].get(name, np.nan) for i in ranking.order], dtype=float)
+    return np.where(np.isnan(values), np.nanmin(values) - 1 - np.arange(len(values)), values)
 
 
 def _settled(scores: np.ndarray, name: str) -> np.ndarray:
@@ -131,13 +178,6 @@ def _settled(scores: np.ndarray, name: str) -> np.ndarray:
         finite = np.isfinite(values)
         out[q, images[finite]] = np.sort(values[finite])[::-1] - 1e-9 * np.arange(int(finite.sum()))
     return out
-
-
-def _asked(stages: Stages) -> tuple[int, tuple[str, ...]]:
-    from oddwatch.search.lmm import notes_of, usage_of
-
-    calls = sum(usage_of(s).calls for s in stages.rerankers)
-    return calls, tuple(dict.fromkeys(line for s in stages.rerankers for line in notes_of(s)))
 
 
 def _pairs(names: Sequence[str], cross: Any) -> int:
@@ -155,4 +195,4 @@ def check(names: Sequence[str], chat: ChatModel | None = None) -> None:
     build(names, Kit(nowhere, nowhere, chat), offline=True)
 
 
-__all__ = ["LADDER", "Composition", "check", "compose"]
+__all__ = ["LADDER", "Composition", "check", "compose", "compose_all"]

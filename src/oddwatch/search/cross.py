@@ -28,6 +28,8 @@ from oddwatch.search.fuse import reordered
 FOLDER = Path(__file__).parent / "data"
 MOST_TOKENS = 64
 """Word pieces of a sentence that are read."""
+PART_TOKENS = (9, 384)
+"""Shape of the part tokens that the packaged models keep of a person."""
 SEEN_GROUPS = tuple(g for g in GROUPS if g != "person")
 """Groups of facts that become tokens; man, woman and child are never seen."""
 
@@ -54,10 +56,11 @@ def looks_of(entries: Sequence[Entry]) -> tuple[list[str], Looks]:
     """Ids and looks of those ``entries`` that have all of it: people indexed with the packaged models."""
     whole = [
         e for e in entries
-        if e.tokens is not None and e.facts is not None and e.facts.schema == SCHEMA_ID and e.views
+        if e.kind == "person" and e.tokens is not None and e.tokens.shape == PART_TOKENS
+        and e.facts is not None and e.facts.schema == SCHEMA_ID and e.views
     ]  # fmt: skip
     if not whole:
-        return [], Looks(np.zeros((0, 9, 384), np.int8), np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0)))
+        return [], Looks(np.zeros((0, *PART_TOKENS), np.int8), np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0)))
     poses = np.array([geometry(e.views[0].person, ()) for e in whole], np.float32)
     facts = [e.facts for e in whole if e.facts is not None]
     p, known = np.array([f.p for f in facts]), np.array([f.known for f in facts])
@@ -200,10 +203,10 @@ class CrossModel:
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=-1, keepdims=True)
         mixed = (scores @ v).transpose(0, 2, 1, 3)
-        return self._linear(mixed.reshape(*mixed.shape[:2], -1), f"{name}.o")
+        return self._linear(mixed.reshape(*mixed.shape[:2], v.shape[1] * v.shape[3]), f"{name}.o")
 
     def _heads(self, x: np.ndarray) -> np.ndarray:
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(0, 2, 1, 3)
+        return x.reshape(*x.shape[:2], self.heads, x.shape[2] // self.heads).transpose(0, 2, 1, 3)
 
     def _linear(self, x: np.ndarray, name: str) -> np.ndarray:
         w = self._w[f"{name}.weight"]
@@ -246,7 +249,7 @@ class CrossStage:
 
     The final score is X-VLM's: min-max of the matching log odds plus ``weight`` × min-max of the contrastive
     similarities, over the hits of this query. Entries without part tokens (moments, vectors alone) count as the worst
-    of the scored. ``gate`` lets only that many of the ``n``, the best by contrastive similarity, be matched.
+    of the scored.
     """
 
     shelf: Shelf
@@ -324,8 +327,7 @@ class CrossWitness:
     def fill_all(self, masked: str, blanks: Sequence[Blank], shown: Sequence[Entry | None]) -> list[Said]:
         """As :meth:`fill`, of many entries at once."""
         nothing: list[Fill] = [UNKNOWN] * len(blanks)
-        out = {i: Said(list(nothing)) for i in range(len(shown))}
-        entries = {e.id: i for i, e in enumerate(shown) if e is not None}
+        heard: dict[str, list[Fill]] = {}
         ids, looks = looks_of([e for e in shown if e is not None])
         tokens, places = self.words.blanked(parts_of(masked, blanks), MOST_TOKENS)
         if ids and places and self.model.words:
@@ -333,8 +335,8 @@ class CrossWitness:
             for i, rows in zip(ids, likely, strict=True):
                 best = [(float(r.max()), self.model.words[int(r.argmax())]) for r in rows]
                 said: list[Fill] = [word if p >= self.least else UNKNOWN for p, word in best]
-                out[entries[i]] = Said([*said, *nothing[len(said) :]])
-        return list(out.values())
+                heard[i] = [*said, *nothing[len(said) :]]
+        return [Said(list(nothing if e is None else heard.get(e.id, nothing))) for e in shown]
 
 
 def parts_of(masked: str, blanks: Sequence[Blank]) -> list[str]:

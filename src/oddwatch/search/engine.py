@@ -164,10 +164,44 @@ def rank(
     likely = _judge_all(gallery, query, found) if stages is None or stages.judge else {}
     lap("judge")
     order = [i for i in _ranked(found) if min_probability is None or likely.get(i, -1.0) >= min_probability]
-    said: dict[str, tuple[Evidence, ...]] = {}
-    if stages is not None and stages.rerankers and query.slots:
-        order = _reranked(gallery, query, order, found, said, stages.rerankers, lap)
-    return Ranking(order, found, said)
+    ranking = Ranking(order, found, {})
+    if stages is None or not stages.rerankers or not query.slots:
+        return ranking
+    return reranked(gallery, query, ranking, stages.rerankers, lap)
+
+
+def reranked(
+    gallery: Gallery,
+    query: Query,
+    before: Ranking,
+    rerankers: Sequence[Reranker],
+    lap: Callable[[str], None] = lambda name: None,
+) -> Ranking:
+    """The ranking ``before`` with its first hits in the order of the stages, their scores and their evidence added."""
+    head = before.order[: reach(rerankers) or len(before.order)]
+    hits = [
+        Hit(
+            rank=place,
+            id=e.id,
+            source=e.source,
+            kind=e.kind,
+            score=0.0,
+            camera=e.camera,
+            time=e.time,
+            frame=e.frame,
+            box=e.box,
+            stages=before.scores[e.id],
+            reason=Reason(evidence=before.said.get(e.id, ())),
+        )
+        for place, e in enumerate(gallery.get_many(head, full=False), 1)
+    ]
+    for stage in rerankers:
+        hits = stage.rerank(query, hits)
+        lap(stage.name)
+    scores = {**before.scores, **{h.id: dict(h.stages) for h in hits}}
+    said = {**before.said, **{h.id: h.reason.evidence for h in hits}}
+    there = {h.id for h in hits}
+    return Ranking([*(h.id for h in hits), *(i for i in before.order if i not in there)], scores, said)
 
 
 def understood(text: str, sentence_encoder: TextEncoder | None = None) -> Query:
@@ -248,31 +282,6 @@ def _judge_all(gallery: Gallery, query: Query, stages: Mapping[str, dict[str, fl
     for i, score in zip(ids, matching.scores_of(query, evidence).tolist(), strict=True):
         stages[i]["facts"] = score
     return dict(zip(ids, matching.probabilities(query, p, known).tolist(), strict=True))
-
-
-def _reranked(
-    gallery: Gallery,
-    query: Query,
-    order: list[str],
-    found: dict[str, dict[str, float]],
-    said: dict[str, tuple[Evidence, ...]],
-    rerankers: Sequence[Reranker],
-    lap: Callable[[str], None],
-) -> list[str]:
-    """The new order of ids; adds every stage's scores to ``found`` and its evidence to ``said``."""
-    head = order[: reach(rerankers) or len(order)]
-    hits = [
-        Hit(rank, e.id, e.source, e.kind, 0.0, e.camera, e.time, frame=e.frame, box=e.box, stages=found[e.id])
-        for rank, e in enumerate(gallery.get_many(head, full=False), 1)
-    ]
-    for stage in rerankers:
-        hits = stage.rerank(query, hits)
-        lap(stage.name)
-    for hit in hits:
-        found[hit.id] = dict(hit.stages)
-        said[hit.id] = hit.reason.evidence
-    there = {hit.id for hit in hits}
-    return [*(hit.id for hit in hits), *(i for i in order if i not in there)]
 
 
 def _judged(

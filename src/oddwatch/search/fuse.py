@@ -266,22 +266,25 @@ def _by(scores: Sequence[float]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class RrfStage:
-    """Reciprocal rank fusion of earlier stages' scores; a hit without one of them stands behind those that
-    have it, all equal."""
+    """Reciprocal rank fusion of earlier stages' scores over the first ``n`` hits; a hit without one of them stands behind
+    those that have it, all equal."""
 
     stages: tuple[str, ...]
     k: float = RRF_K
+    n: int = 128
     name: str = "rrf"
 
     def rerank(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
         """The hits by the sum of reciprocal ranks; equal sums keep their order."""
-        total = [0.0] * len(hits)
+        head = hits[: self.n]
+        total = [0.0] * len(head)
         for stage in self.stages:
-            scored = [h.stages.get(stage, -np.inf) for h in hits]
+            scored = [h.stages.get(stage, -np.inf) for h in head]
             best = sorted(scored, reverse=True)
             for i, value in enumerate(scored):
                 total[i] += 1 / (self.k + 1 + best.index(value))
-        return reordered(hits, _by(total), self.name, {h.id: t for h, t in zip(hits, total, strict=True)})
+        order = [*_by(total), *range(len(head), len(hits))]
+        return reordered(hits, order, self.name, {h.id: t for h, t in zip(head, total, strict=True)})
 
 
 @dataclass(frozen=True, slots=True)

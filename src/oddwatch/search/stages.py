@@ -194,7 +194,7 @@ def _sum(kit: Kit, n: int | None, before: Sequence[str]) -> Reranker:
 def _rrf(kit: Kit, n: int | None, before: Sequence[str]) -> Reranker:
     from oddwatch.search.fuse import RrfStage
 
-    return RrfStage(tuple(before))
+    return RrfStage(tuple(before), n=n or 128)
 
 
 def _blend(kit: Kit, n: int | None, before: Sequence[str]) -> Reranker:
