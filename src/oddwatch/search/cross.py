@@ -10,7 +10,7 @@ numpy. The published systems use 230 million parameters over pixels; this one a 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from oddwatch.core import UNKNOWN, Entry, Frame, Hit, InputError, ModelError, Query
+from oddwatch.core import UNKNOWN, Entry, Hit, InputError, ModelError, Query
 from oddwatch.describe.atoms import GROUPS, SCHEMA_ID, members
 from oddwatch.describe.features import gains_of, geometry
 from oddwatch.describe.witness import Blank, Fill
@@ -60,7 +60,9 @@ def looks_of(entries: Sequence[Entry]) -> tuple[list[str], Looks]:
         and e.facts is not None and e.facts.schema == SCHEMA_ID and e.views
     ]  # fmt: skip
     if not whole:
-        return [], Looks(np.zeros((0, *PART_TOKENS), np.int8), np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0)))
+        return [], Looks(
+            np.zeros((0, *PART_TOKENS), np.int8), np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0))
+        )
     poses = np.array([geometry(e.views[0].person, ()) for e in whole], np.float32)
     facts = [e.facts for e in whole if e.facts is not None]
     p, known = np.array([f.p for f in facts]), np.array([f.known for f in facts])
@@ -88,6 +90,8 @@ class CrossModel:
                 "cross-encoder", f"made for facts {card.get('schema')}, not {SCHEMA_ID}", "train it again"
             )
         self.card = dict(card)
+        if missing := {"heads", "layers", "pose", "facts"} - set(card):
+            raise ModelError("cross-encoder", f"its card does not tell {', '.join(sorted(missing))}")
         self.heads, self.layers = int(card["heads"]), int(card["layers"])
         self.pose, self.facts = bool(card["pose"]), bool(card["facts"])
         self._w = {k: np.asarray(v, np.float32) for k, v in arrays.items()}
@@ -114,7 +118,8 @@ class CrossModel:
             raise ModelError(str(path), f"no cross-encoder could be read: {error}") from error
         except Exception as error:
             raise ModelError(str(path), f"damaged weights: {error}") from error
-        if hashlib.blake2b(blob, digest_size=16).hexdigest() != card.get("blake2b"):
+        told = card.get("blake2b") if isinstance(card, dict) else None
+        if hashlib.blake2b(blob, digest_size=16).hexdigest() != told:
             raise ModelError(str(path), "the weights are not those its card describes", "train or copy again")
         return cls(arrays, card)
 
@@ -275,30 +280,6 @@ class CrossStage:
         near = dict(zip(ids, (seen.vectors @ vector).tolist(), strict=True))
         m, s = _spread([odds.get(h.id) for h in head]), _spread([near.get(h.id) for h in head])
         final = m + self.weight * s
-        order = sorted(range(len(head)), key=lambda i: -final[i])
-        return reordered(hits, [*order, *range(len(head), len(hits))], self.name, odds)
-
-
-@dataclass(slots=True)
-class MatcherStage:
-    """The first ``n`` hits by a published cross-encoder (``matcher(text, frames)`` → (N,) logits) over the pictures that the
-    gallery keeps; a hit without a picture counts as the worst of the scored."""
-
-    matcher: Callable[[str, Sequence[Frame]], np.ndarray]
-    picture: Callable[[Hit], Frame | None]
-    n: int = 128
-    name: str = "checkpoint"
-
-    def rerank(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
-        """The same hits with the logits of the match in ``stages["checkpoint"]``."""
-        head = list(hits[: self.n])
-        shown = {h.id: f for h in head if (f := self.picture(h)) is not None}
-        if len(shown) < 2:
-            return list(hits)
-        odds = dict(
-            zip(shown, np.asarray(self.matcher(query.text, list(shown.values()))).tolist(), strict=True)
-        )
-        final = _spread([odds.get(h.id) for h in head])
         order = sorted(range(len(head)), key=lambda i: -final[i])
         return reordered(hits, [*order, *range(len(head), len(hits))], self.name, odds)
 
