@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from oddwatch.bench.subjects import Gallery, Searchable
 from oddwatch.core import ChatModel, Progress, Query, Reranker
@@ -30,6 +32,10 @@ LADDER: tuple[tuple[str, ...], ...] = (
     ("coarse", "facts", "cross", "sum", "assign"),
 )
 """The study of ``bench search --ladder``, beside coarse and the default. The last three need all queries at once."""
+
+
+HAIR = 1e-9
+"""By how much a score is lowered to stand behind an equal one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +85,7 @@ def compose_all(
 
     What two lists have in common at their beginning is computed once. A re-ranked query has the same scores in a new order:
     its k-th entry gets the k-th highest score of the last stage that scored the most entries, so that collision handling
-    has margins to compare. Raises as :func:`build`.
+    has margins to compare. Entries that no stage told apart stay tied. Raises as :func:`build`.
     """
     shelf: Any = Searchable(gallery)
     kit = Kit(shelf, words, chat, sees, cross)
@@ -93,7 +99,10 @@ def compose_all(
         for row, (n, names) in zip(rows, enumerate(lists), strict=True):
             if query is not None:
                 ranking, spent = _ranked(shelf, query, names, steps, min(depth, len(gallery.entries)), known)
-                row[i, [int(e) for e in ranking.order]] = np.sort(_dense(ranking, names))[::-1]
+                dense = _dense(ranking, names)
+                row[i, [int(e) for e in ranking.order]] = _falling(
+                    dense, _apart(ranking, dense, steps, names)
+                )
                 seconds[n] += spent
         if progress is not None:
             progress("ranking", i + 1, len(queries))
@@ -147,8 +156,8 @@ def _composition(
     cross: Any,
 ) -> Composition:
     scores = np.array([gallery.best(values) for values in row])
-    for name in stages.offline:
-        scores = _settled(scores, name)
+    if stages.offline:
+        scores = _settled(scores, stages.offline)
     own = [steps[names[:i]] for i in range(len(names) + 1) if names[:i] in steps]
     calls = sum(usage_of(s).calls for s in own) / max(queries, 1)
     notes = tuple(dict.fromkeys(line for s in own for line in notes_of(s)))
@@ -167,16 +176,42 @@ def _dense(ranking: Ranking, names: Sequence[str]) -> np.ndarray:
     return np.where(np.isnan(values), np.nanmin(values) - 1 - np.arange(len(values)), values)
 
 
-def _settled(scores: np.ndarray, name: str) -> np.ndarray:
-    """(Q, N) scores after collision handling: each query's values in its new order."""
+def _apart(
+    ranking: Ranking, dense: np.ndarray, steps: Mapping[tuple[str, ...], Reranker], names: tuple[str, ...]
+) -> np.ndarray:
+    """(N − 1,) bool: whether an entry and the next in the order have different scores, of ``dense`` or of a re-ranker that
+    scored both."""
+    used = [steps[names[:i]].name for i in range(1, len(names) + 1) if names[:i] in steps]
+    told = [ranking.scores[i] for i in ranking.order]
+    out = dense[:-1] != dense[1:]
+    for k, (one, other) in enumerate(pairwise(told)):
+        out[k] |= any(n in one and n in other and one[n] != other[n] for n in used)
+    return out
+
+
+def _falling(values: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """``values`` (N,) sorted, highest first; where ``apart`` (N − 1,) the next one is lower by a hair at least."""
+    steps = np.concatenate([[0], np.cumsum(apart)]) if len(values) else np.zeros(0)
+    out: np.ndarray = np.sort(values)[::-1] - HAIR * steps
+    return out
+
+
+def _settled(scores: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """(Q, N) scores after the collision handling ``names``: each query's values in its new order, equal ones tied unless
+    their order was changed. A query without finite scores takes no part."""
     from oddwatch.search import collide
 
-    rule: Callable[..., Any] = getattr(collide, name.replace("-", "_"))
+    finite = np.isfinite(scores)
+    starts = np.concatenate([[0], np.cumsum(finite.sum(axis=1))])
+    resolved: Any = sparse.csr_array((scores[finite], np.nonzero(finite)[1], starts), shape=scores.shape)
+    for name in names:
+        resolved = getattr(collide, name.replace("-", "_"))(resolved)
     out = np.full(scores.shape, -np.inf)
-    resolved = rule(scores)
-    for q, (images, values) in enumerate(zip(resolved.rankings, resolved.scores, strict=True)):
-        finite = np.isfinite(values)
-        out[q, images[finite]] = np.sort(values[finite])[::-1] - 1e-9 * np.arange(int(finite.sum()))
+    for q, images in enumerate(resolved.rankings):
+        own = scores[q, images]
+        first, second = images[:-1], images[1:]
+        turned = (own[:-1] < own[1:]) | ((own[:-1] == own[1:]) & (first > second))
+        out[q, images] = _falling(own, (own[:-1] != own[1:]) | turned)
     return out
 
 

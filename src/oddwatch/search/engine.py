@@ -161,7 +161,11 @@ def rank(
     """
     found = _candidates(gallery, query, like, depth, where or Where())
     lap("scan")
-    likely = _judge_all(gallery, query, found) if stages is None or stages.judge else {}
+    judge = stages is None or stages.judge
+    likely: dict[str, float] = {}
+    if judge or min_probability is not None:
+        # Without the stage "facts" a probability is still asked of every hit, but no order is made of it.
+        likely = _judge_all(gallery, query, found if judge else {i: {} for i in found})
     lap("judge")
     order = [i for i in _ranked(found) if min_probability is None or likely.get(i, -1.0) >= min_probability]
     ranking = Ranking(order, found, {})

@@ -17,7 +17,6 @@ from oddwatch.core import (
     Box,
     Entry,
     Facts,
-    Frame,
     Hit,
     InputError,
     ModelError,
@@ -37,7 +36,6 @@ from oddwatch.search.cross import (
     CrossStage,
     CrossWitness,
     Looks,
-    MatcherStage,
     Seen,
     looks_of,
     parts_of,
@@ -595,25 +593,6 @@ def test_the_stage_orders_as_the_whole_matrix_does(model: CrossModel) -> None:
     assert [h.id for h in found] == [f"e{i}" for i in np.argsort(-scores, kind="stable")]
     again = CrossStage(Shelf(entries), FakeWords(), model=model).rerank(query, hits_of(entries))
     assert plain(found) == plain(again)
-
-
-def test_a_published_matcher_orders_the_hits_that_have_a_picture() -> None:
-    entries = [entry(i) for i in range(5)]
-    frames = {f"e{i}": Frame(np.full((2, 2, 3), 10 * i, np.uint8), "a.mp4") for i in (0, 2, 3, 4)}
-    asked: list[tuple[str, int]] = []
-
-    def matcher(text: str, shown: Sequence[Frame]) -> np.ndarray:
-        asked.append((text, len(shown)))
-        return np.array([float(f.pixels[0, 0, 0]) for f in shown], np.float32)
-
-    stage = MatcherStage(matcher, lambda hit: frames.get(hit.id), n=4)
-    found = stage.rerank(QUERY, hits_of(entries))
-    assert [h.id for h in found] == ["e3", "e2", "e0", "e1", "e4"]
-    assert asked == [(QUERY.text, 3)]
-    assert [h.stages.get("checkpoint") for h in found] == [30.0, 20.0, 0.0, None, None]
-    lone = MatcherStage(matcher, lambda hit: frames["e0"] if hit.id == "e0" else None)
-    assert plain(lone.rerank(QUERY, hits_of(entries))) == plain(hits_of(entries)) and len(asked) == 1
-    assert lone.rerank(QUERY, []) == []
 
 
 # The cloze head as a witness
