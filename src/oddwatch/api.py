@@ -126,9 +126,9 @@ class Gallery:
 
         matcher = None
         if checkpoint is not None:
-            from oddwatch.encoders import load
+            from oddwatch.encoders.xvlm.model import open_model
 
-            matcher = load("x-vlm", path=checkpoint, device=self.models.device).score
+            matcher = open_model(checkpoint, device=self.models.device)
         own = None if cross is None else CrossModel.load(cross)
         return build(names, Kit(self.store, self.models.sentence, chat, sees, own, matcher))
 

@@ -8,7 +8,7 @@ STAGES: dict[str, str] = {
     "coarse": "oddwatch.search.engine:search",
     "facts": "oddwatch.describe.match:scores",
     "cross": "oddwatch.search.cross:CrossStage",
-    "checkpoint": "oddwatch.search.cross:MatcherStage",
+    "checkpoint": "oddwatch.search.checkpoint:MatcherStage",
     "anomalylmm": "oddwatch.search.cloze:ClozeStage",
     "blanks": "oddwatch.search.cross:CrossWitness",
     "pairwise": "oddwatch.search.pairwise:PairwiseStage",

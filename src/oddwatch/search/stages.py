@@ -6,16 +6,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from oddwatch.core import ChatModel, Facts, Frame, Hit, InputError, Reranker
 from oddwatch.search import CARDS, STAGES
 from oddwatch.search.cross import CrossModel, Shelf, WordTokens
+
+if TYPE_CHECKING:
+    from oddwatch.encoders.xvlm.model import XvlmEncoder
 
 DEFAULT_STAGES = ("coarse", "facts")
 """What a search runs when nothing is said."""
@@ -47,7 +47,7 @@ class Kit:
     """What stages are made of: where entries are kept, the sentence encoder, and, if the user has one, a chat model.
 
     ``sees`` False shows the chat model the describer's words instead of pictures. ``cross`` replaces the packaged
-    cross-encoder; ``matcher(text, frames)`` → (N,) logits is a published one loaded from a checkpoint.
+    cross-encoder; ``matcher`` is a published one, opened from a checkpoint.
     """
 
     shelf: Shelf
@@ -55,7 +55,7 @@ class Kit:
     chat: ChatModel | None = None
     sees: bool = True
     cross: CrossModel | None = None
-    matcher: Callable[[str, Sequence[Frame]], np.ndarray] | None = None
+    matcher: XvlmEncoder | None = None
 
     def facts(self, hit: Hit) -> Facts | None:
         """The facts of a hit's entry."""
@@ -64,13 +64,10 @@ class Kit:
 
     def picture(self, hit: Hit) -> Frame | None:
         """The picture that the gallery keeps of a hit, None where there is none."""
-        from PIL import Image
+        from oddwatch.search.checkpoint import kept_picture
 
         found = self.shelf.get_many([hit.id])
-        if not found or found[0].thumbnail is None:
-            return None
-        with Image.open(io.BytesIO(found[0].thumbnail)) as image:
-            return Frame(np.asarray(image.convert("RGB")), found[0].source, found[0].time)
+        return kept_picture(found[0]) if found else None
 
     def shown(self, hit: Hit) -> Any:
         """What a chat model is shown of a hit: the picture, or the facts where it sees none."""
@@ -134,11 +131,11 @@ def _cross(kit: Kit, n: int | None, before: Sequence[str]) -> Reranker:
 
 
 def _checkpoint(kit: Kit, n: int | None, before: Sequence[str]) -> Reranker:
-    from oddwatch.search.cross import MatcherStage
+    from oddwatch.search.checkpoint import MatcherStage
 
     if kit.matcher is None:
         raise InputError("stage 'checkpoint'", "needs a published model", "name its file: --checkpoint PATH")
-    return MatcherStage(kit.matcher, kit.picture, n or 128)
+    return MatcherStage(kit.shelf, kit.matcher, n or 128)
 
 
 def _cloze(kit: Kit, n: int | None, before: Sequence[str]) -> Reranker:
