@@ -209,9 +209,8 @@ def _settled(scores: np.ndarray, names: Sequence[str]) -> np.ndarray:
     out = np.full(scores.shape, -np.inf)
     for q, images in enumerate(resolved.rankings):
         own = scores[q, images]
-        first, second = images[:-1], images[1:]
-        turned = (own[:-1] < own[1:]) | ((own[:-1] == own[1:]) & (first > second))
-        out[q, images] = _falling(own, (own[:-1] != own[1:]) | turned)
+        # Equal scores stand by index: where the higher index comes first, a rule has put it there.
+        out[q, images] = _falling(own, (own[:-1] != own[1:]) | (images[:-1] > images[1:]))
     return out
 
 

@@ -331,9 +331,10 @@ class BlendStage:
 @dataclass(slots=True)
 class DetectiveStage:
     """SSDC's detective over the hits of one query: ``accepts(query, hit)`` looks at the best ``rounds`` hits in
-    turn; the first one it accepts gets λ·base + 1 − λ. Base is the min-max of the stage ``of`` over the hits.
+    turn; the first one it accepts gets λ·base + 1 − λ. Base is the min-max of the stage ``of`` over the first ``n`` hits;
+    the rest stays.
 
-    ``refine(query, hits, place)`` scores (N,) all hits in 0–1 by the sentence as a writer rewrote it after the
+    ``refine(query, hits, place)`` scores (N,) these hits in 0–1 by the sentence as a writer rewrote it after the
     accepted hit. Without it the accepted hit comes near a first hit that was turned down, never before it.
     ``calls`` counts what the detective was asked.
     """
@@ -344,23 +345,26 @@ class DetectiveStage:
     rounds: int = 5
     refine: Callable[[Query, Sequence[Hit], int], np.ndarray] | None = None
     name: str = "ssdc"
+    n: int = 128
     calls: int = field(default=0, init=False)
 
     def rerank(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
         """The hits by fused score; without an accepted one their order is unchanged."""
         if not hits:
             return []
-        base = minmax(np.array([h.stages.get(self.of, np.nan) for h in hits]))
+        head = hits[: self.n]
+        base = minmax(np.array([h.stages.get(self.of, np.nan) for h in head]))
         # An earlier stage may have moved hits past what these scores say; ranks are those of the list.
         ranked = np.minimum.accumulate(base)
         refine = self.refine
         found = squad(
             ranked,
-            lambda i: self.accepts(query, hits[i]),
-            refine=None if refine is None else lambda i: refine(query, hits, i),
+            lambda i: self.accepts(query, head[i]),
+            refine=None if refine is None else lambda i: refine(query, head, i),
             lam=self.lam,
             rounds=self.rounds,
         )
         self.calls += found.calls
-        scores = {h.id: float(s) for h, s in zip(hits, found.scores, strict=True)}
-        return reordered(hits, _by(found.scores.tolist()), self.name, scores)
+        scores = {h.id: float(s) for h, s in zip(head, found.scores, strict=True)}
+        order = [*_by(found.scores.tolist()), *range(len(head), len(hits))]
+        return reordered(hits, order, self.name, scores)
