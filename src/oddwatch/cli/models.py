@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from oddwatch.cli.common import JsonOption, print_json, say
 
-app = typer.Typer(help="The models: list, check, pull.", no_args_is_help=True)
+app = typer.Typer(help="The models: list, check, pull, convert.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -47,3 +48,26 @@ def pull(
     from oddwatch.encoders import weights
 
     say(f"stored in {weights.pull(name)}")
+
+
+@app.command("convert")
+def convert(
+    path: Annotated[Path, typer.Argument(help="A published checkpoint: .pth, .th or .safetensors.")],
+    out: Annotated[Path, typer.Argument(help="The file to write; its name ends in .safetensors.")],
+    json_: JsonOption = False,
+) -> None:
+    """Write an X-VLM, X2-VLM or CMP checkpoint as safetensors with a card beside it ([torch] extra).
+
+    The checkpoint is read without running what is in it, and refused unless every name and shape fits.
+    """
+    from oddwatch.core import InputError
+    from oddwatch.encoders.xvlm import files
+
+    if not out.parent.is_dir():
+        raise InputError(str(out.parent), "no such folder", "make it first")
+    card = files.convert(path, out)
+    if json_:
+        print_json({"file": str(out), **card})
+        return
+    say(f"{out}: {card['family']}, {card['sizes']['side']} pixels, {card['keys']} tensors")
+    say(f"from {card['source']} (sha256 {card['source_sha256']}), {card['left_out']} of its tensors left out")
