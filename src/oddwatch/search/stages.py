@@ -78,7 +78,7 @@ def read_names(text: str) -> tuple[str, ...]:
     """The names in ``coarse,facts,cross:64``.
 
     Raises:
-        InputError: none.
+        InputError: there is no name.
     """
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
@@ -118,7 +118,9 @@ def _named(text: str) -> tuple[str, int | None]:
     if name not in STAGES or name in MATRIX_STAGES:
         known = sorted(set(STAGES) - MATRIX_STAGES)
         raise InputError(f"stage {name!r}", "not known", f"one of: {', '.join(known)}")
-    if sign and not (number.isdigit() and 0 < int(number) <= 10_000):
+    if sign and (name in ("coarse", "facts") or CARDS[name].transductive):
+        raise InputError(f"stage {text!r}", "takes no number of hits", "cross:64 looks at the best 64")
+    if sign and not (number.isdecimal() and 0 < int(number) <= 10_000):
         raise InputError(f"stage {text!r}", "expected a number of hits from 1 to 10000 after the colon")
     return name, int(number) if sign else None
 
@@ -183,6 +185,10 @@ def _sum(kit: Kit, n: int | None, before: Sequence[str]) -> Reranker:
     from oddwatch.search.fuse import SumStage
 
     weights = (kit.cross or packaged()).card.get("sum", {})
+    if not weights:
+        raise InputError(
+            "stage 'sum'", "no weights were fitted for this cross-encoder", "leave it out, or use rrf"
+        )
     if not set(weights) <= set(before):
         raise InputError("stage 'sum'", f"adds {' and '.join(sorted(weights))}", "coarse,facts,cross,sum")
     return SumStage(weights, n or 128)
