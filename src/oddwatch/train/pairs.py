@@ -11,18 +11,26 @@ import json
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from oddwatch.core import Box, Frame, InputError, Progress
+from oddwatch.datasets.records import Record
+from oddwatch.train.negatives import Source, read_source
+
+if TYPE_CHECKING:
+    from oddwatch.pipeline.models import Models
 
 SHARD = 50
 """Twin pairs in one file."""
 CAPTIONS = 2
 """Short and long captions kept of each picture, each."""
+AT_ONCE = 32
+"""Pictures of one's own that are described and encoded together."""
 Family = Literal["A", "B"]
 
 
@@ -82,10 +90,13 @@ def shards(
     if twins < 1:
         raise InputError("twins", f"expected 1 or more pairs, got {twins}")
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [
-        (folder / f"pairs_{family}{seed}_{start:06d}.npz", seed, start, min(SHARD, twins - start), family)
-        for start in range(0, twins, SHARD)
-    ]
+    wanted = []
+    for start in range(0, twins, SHARD):
+        count = min(SHARD, twins - start)
+        # A last shard that is not full is another file, or a longer run would take it for the whole one.
+        short = "" if count == SHARD else f"_{count}"
+        path = folder / f"pairs_{family}{seed}_{start:06d}{short}.npz"
+        wanted.append((path, seed, start, count, family))
     todo = [job for job in wanted if not job[0].exists()]
     done = twins - sum(job[3] for job in todo)
     # Spawned, not forked: the parent may already hold an inference session's threads.
@@ -173,6 +184,91 @@ def _twins(models: Any, seed: int, index: int, family: Family) -> list[dict[str,
             }
         )
     return rows
+
+
+def training_records(path: str | Path, shards: Sequence[int] | str | None = None) -> list[Record]:
+    """The captioned pictures to learn from: the training split of a public benchmark (``shards`` of PAB's), else all.
+
+    Raises:
+        InputError: nothing readable there.
+    """
+    from oddwatch.datasets.formats import READERS, detect_format
+    from oddwatch.datasets.pab import read_pab
+    from oddwatch.datasets.pedes import FILES
+    from oddwatch.datasets.records import read_records
+
+    name = detect_format(path) if Path(path).is_dir() else None
+    if name == "pab":
+        return read_pab(path, "train", shards)
+    if name is not None and name in FILES:
+        split: Any = READERS[name]
+        found: list[Record] = split(Path(path), "train")
+        return found
+    return read_records(path)
+
+
+def source_of(record: Record) -> Source:
+    """The video and state a record comes from. Without a ``source_id`` of PAB's form its person, else the picture
+    itself, stands for the video, and what is known of the doing for the state."""
+    if record.source_id is not None:
+        with suppress(InputError):
+            return read_source(record.source_id)
+    video = record.source_id or record.person or f"{record.store}/{record.image}"
+    return Source(video, int(bool(record.abnormal)))
+
+
+def pairs_of(records: Sequence[Record], models: Models, progress: Progress | None = None) -> Pairs:
+    """Captioned pictures as :class:`Pairs`: the person in the record's box, else the largest one found, else all of it.
+
+    Records without a caption, and the posters of scenes, are left out.
+
+    Raises:
+        InputError: none is left, or a picture is missing. MediaError: one cannot be read.
+    """
+    from oddwatch.pipeline.entries import part_tokens
+
+    kept = [r for r in records if r.kind != "scene" and any(c.strip() for c in r.captions)]
+    if not kept:
+        raise InputError("training data", "no record has a caption")
+    columns: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(kept), AT_ONCE):
+        seen = [_seen(models, record) for record in kept[start : start + AT_ONCE]]
+        tokens = models.patches.encode([row["crop"] for row in seen])
+        found = {**_described(models, seen, tokens), "tokens": part_tokens(tokens)}
+        for name, column in found.items():
+            columns.setdefault(name, []).append(column)
+        if progress is not None:
+            progress("describing pictures", min(start + AT_ONCE, len(kept)), len(kept))
+    sources = [source_of(r) for r in kept]
+    number = {video: i for i, video in enumerate(dict.fromkeys(s.video for s in sources))}
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return Pairs(
+        joined["tokens"],
+        joined["geometry"],
+        joined["p"].astype(np.float32),
+        joined["known"],
+        tuple(tuple(sorted((c for c in r.captions if c.strip()), key=len)) for r in kept),
+        np.array([number[s.video] for s in sources], np.int64),
+        np.array([not s.normal for s in sources]),
+        tuple(dict(r.facts) for r in kept),
+    )
+
+
+def _seen(models: Models, record: Record) -> dict[str, Any]:
+    from oddwatch.datasets.records import frame
+    from oddwatch.describe.body import people_in_box
+    from oddwatch.describe.features import crop
+
+    picture = frame(record)
+    people = [] if record.box is not None else models.finder.find(picture)
+    if people:
+        person = max(people, key=lambda p: p.box.area)
+        others = [p for p in people if p is not person]
+    else:
+        whole = Box(0.0, 0.0, float(picture.width), float(picture.height))
+        person, others = people_in_box(models.pose, picture, record.box or whole)
+    looked = np.ascontiguousarray(crop(picture, person))
+    return {"frame": picture, "person": person, "others": others, "crop": looked}
 
 
 def read(paths: Sequence[Path]) -> Pairs:
