@@ -132,7 +132,9 @@ class SentenceEncoder:
 
     def blanked(self, parts: Sequence[str], most: int = MOST_TOKENS) -> tuple[np.ndarray, list[int]]:
         """Token vectors (T, 384) of a sentence with a [MASK] between each of its ``parts`` and the next, and the masks'
-        places. Masks beyond ``most`` tokens are not among the places."""
+        places. Masks beyond ``most`` tokens are not among the places. Raises InputError if ``parts`` is one string."""
+        if isinstance(parts, str):
+            raise InputError("parts", "expected a sequence of strings, got one string", "wrap it in a list")
         ids = [self._wordpiece.first]
         places = []
         for n, part in enumerate(parts):

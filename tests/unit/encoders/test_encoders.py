@@ -153,6 +153,56 @@ def test_sentence_vectors(sentences: SentenceEncoder) -> None:
         assert np.abs(sentences.encode([text])[0] - v[i]).max() < 1e-4
 
 
+def test_the_mean_of_the_tokens_is_the_sentence(sentences: SentenceEncoder) -> None:
+    texts = ["a man", "a man lying on the ground beside a bicycle", "two women", ""]
+    found = sentences.tokens(texts)
+    assert [len(t) for t in found] == [4, 11, 4, 2] and {t.dtype.name for t in found} == {"float32"}
+    for tokens, vector in zip(found, sentences.encode(texts), strict=True):
+        mean = tokens.mean(axis=0)
+        assert tokens.shape[1] == 384 and np.abs(mean / np.linalg.norm(mean) - vector).max() < 1e-5
+    alone = sentences.tokens(texts[1:2])[0]
+    assert np.abs(alone - found[1]).max() < 1e-4
+    # One word is another token; what stands around it only takes notice.
+    one, other = sentences.tokens(["a man in a red jacket", "a man in a blue jacket"])
+    moved = np.linalg.norm(one - other, axis=1)
+    assert moved.argmax() == 5 and moved.min() > 0
+
+
+def test_tokens_are_cut(sentences: SentenceEncoder) -> None:
+    long = "a man in a red jacket " * 60
+    assert [len(t) for t in sentences.tokens([long, "a man"], 20)] == [20, 4]
+    assert len(sentences.tokens([long])[0]) == 256
+    assert sentences.tokens([]) == []
+    with pytest.raises(InputError):
+        sentences.tokens("a man")
+    with pytest.raises(InputError, match=r"texts\[1\]"):
+        sentences.tokens(["a", None])  # type: ignore[list-item]
+
+
+def test_blanks_stand_between_the_parts(sentences: SentenceEncoder) -> None:
+    tokens, places = sentences.blanked(["a man in a ", " jacket is ", " on the ground."])
+    # [CLS] a man in a [MASK] jacket is [MASK] on the ground . [SEP]
+    assert tokens.shape == (14, 384) and places == [5, 8]
+    whole, none = sentences.blanked(["a man in a red jacket"])
+    assert none == [] and np.abs(whole - sentences.tokens(["a man in a red jacket"])[0]).max() < 1e-4
+    assert sentences.blanked(["", ""])[1] == [1] and len(sentences.blanked(["", ""])[0]) == 3
+    # The blank is a sign of its own: no word of the sentence gives the same tokens.
+    (said,) = sentences.tokens(["a man in a mask jacket"])
+    assert np.abs(sentences.blanked(["a man in a", "jacket"])[0] - said).max() > 0.1
+    with pytest.raises(InputError, match="list"):
+        sentences.blanked("a man")
+
+
+def test_blanks_beyond_the_last_token_have_no_place(sentences: SentenceEncoder) -> None:
+    parts = ["one two three", "four five", "six", "seven"]
+    full, places = sentences.blanked(parts)
+    assert len(full) == 12 and places == [4, 7, 9]
+    for most, kept in ((12, 3), (11, 3), (10, 2), (9, 2), (8, 1), (5, 0)):
+        tokens, some = sentences.blanked(parts, most)
+        assert len(tokens) == most and some == places[:kept]
+    assert len(sentences.blanked(["word " * 400, "end"])[0]) == 256
+
+
 def test_sentences_that_are_none(sentences: SentenceEncoder) -> None:
     assert sentences.encode([]).shape == (0, 384)
     assert np.isfinite(sentences.encode(["", "🙂", "x" * 10000])).all()
