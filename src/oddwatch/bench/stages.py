@@ -190,9 +190,9 @@ def _apart(
 
 
 def _falling(values: np.ndarray, apart: np.ndarray) -> np.ndarray:
-    """``values`` (N,) sorted, highest first; where ``apart`` (N − 1,) the next one is lower by a hair at least."""
-    steps = np.concatenate([[0], np.cumsum(apart)]) if len(values) else np.zeros(0)
-    out: np.ndarray = np.sort(values)[::-1] - HAIR * steps
+    """``values`` (N,) sorted, highest first; equal ones that stand ``apart`` (N − 1,) differ by a hair."""
+    out: np.ndarray = np.sort(values)[::-1]
+    out[1:] -= HAIR * np.cumsum(apart & (out[:-1] == out[1:]))
     return out
 
 
