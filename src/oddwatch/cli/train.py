@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddwatch.cli.common import progress_bar, say
+from oddwatch.cli.common import Device, DeviceOption, progress_bar, say, table
 
-app = typer.Typer(help="Train the small heads over the frozen backbone.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from oddwatch.core import Progress
+    from oddwatch.train.fullsize import FullRecipe
+    from oddwatch.train.search import Recipe
+
+app = typer.Typer(
+    help="Train the light heads, the calibration, and the cross-encoders of the search.", no_args_is_help=True
+)
 
 
 @app.command("heads")
@@ -46,3 +53,131 @@ def calibration(
     with progress_bar() as progress:
         fitted = train_calibration(out, people=people, seed=seed, progress=progress)
     say(dumps(fitted["report"], indent=1))
+
+
+@app.command("search")
+def search(
+    recipe: Annotated[str, typer.Option(help="A recipe's name, or a .toml file.")] = "cross",
+    out: Annotated[
+        Path, typer.Option(help="Folder for the weights and their card; the same one goes on.")
+    ] = Path("trained"),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Captioned pictures: a PAB folder, or one with records.jsonl; default: drawn twins."
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps what was drawn and read; default: pairs inside OUT."),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Of full size: the checkpoint to start from (.pth, .th, .safetensors)."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that draw, or threads that read pictures.")
+    ] = 2,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch; default: its own.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Stop after this time; the same command goes on.")
+    ] = None,
+    device: DeviceOption = Device.auto,
+    list_: Annotated[bool, typer.Option("--list", help="Print the recipes and stop.")] = False,
+) -> None:
+    """Train a cross-encoder of the search from a recipe ([torch] extra); writes safetensors and a model card.
+
+    The small recipes learn on a CPU from drawn twins, or from --data. Those of full size fine-tune a published X-VLM or
+    CMP checkpoint (--init) on --data and want a GPU. A stopped run goes on where it was.
+    """
+    from oddwatch.train.fullsize import FullRecipe
+    from oddwatch.train.search import read_recipe, recipes
+
+    if list_:
+        for line in table([_row(read_recipe(name)) for name in recipes()]):
+            say(line)
+        return
+    chosen = read_recipe(recipe)
+    with progress_bar() as progress:
+        if isinstance(chosen, FullRecipe):
+            card = _full(chosen, out, data, init, device.value, workers, threads, seconds, progress)
+        else:
+            card = _small(chosen, out, data, init, cache, device.value, workers, threads, seconds, progress)
+    say(f"weights and card in {card.parent}")
+
+
+def _row(recipe: Recipe | FullRecipe) -> tuple[str, ...]:
+    from oddwatch.train.fullsize import FullRecipe
+
+    size = f"full size, {recipe.architecture}, from --init" if isinstance(recipe, FullRecipe) else "small"
+    then = f"then {', '.join(recipe.then)}" if recipe.then else ""
+    return recipe.name, size, f"{recipe.epochs} epochs of batches of {recipe.batch}", recipe.paper, then
+
+
+def _full(
+    recipe: FullRecipe,
+    out: Path,
+    data: Path | None,
+    init: Path | None,
+    device: str,
+    workers: int,
+    threads: int | None,
+    seconds: float | None,
+    progress: Progress | None,
+) -> Path:
+    from oddwatch.core import InputError
+    from oddwatch.train.fullsize import train_full
+    from oddwatch.train.pairs import training_records
+
+    if data is None or init is None:
+        missing = "--data" if data is None else "--init"
+        raise InputError(
+            missing, f"recipe {recipe.name} is of full size and needs one", "--data FOLDER --init CHECKPOINT"
+        )
+    return train_full(
+        recipe,
+        training_records(data, recipe.shards),
+        init,
+        out,
+        device=device,
+        workers=workers,
+        threads=threads,
+        seconds=seconds,
+        progress=progress,
+    )
+
+
+def _small(
+    recipe: Recipe,
+    out: Path,
+    data: Path | None,
+    init: Path | None,
+    cache: Path | None,
+    device: str,
+    workers: int,
+    threads: int | None,
+    seconds: float | None,
+    progress: Progress | None,
+) -> Path:
+    from oddwatch.core import InputError
+    from oddwatch.pipeline.models import Models
+    from oddwatch.train.pairs import pairs_of, training_records
+    from oddwatch.train.search import train_search
+
+    if init is not None:
+        raise InputError(
+            "--init", f"recipe {recipe.name} starts from nothing", "leave it out, or choose one of full size"
+        )
+    pairs = None
+    if data is not None:
+        pairs = pairs_of(training_records(data), Models(device=device, threads=threads), progress)
+    return train_search(
+        recipe,
+        out,
+        data=pairs,
+        cache=cache,
+        workers=workers,
+        threads=threads,
+        seconds=seconds,
+        progress=progress,
+    )

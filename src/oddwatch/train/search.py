@@ -29,6 +29,7 @@ from oddwatch.metrics.retrieval import ranks_of
 from oddwatch.search.cloze import generate
 from oddwatch.search.cross import MOST_TOKENS, CrossModel, Looks, parts_of
 from oddwatch.train import pairs as drawn
+from oddwatch.train.fullsize import FullRecipe
 from oddwatch.train.negatives import HardNegatives, merged_ids
 from oddwatch.train.pairs import Pairs
 
@@ -98,8 +99,8 @@ def recipes() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
-def read_recipe(name: str) -> Recipe:
-    """A packaged recipe by name, or a TOML file by path.
+def read_recipe(name: str) -> Recipe | FullRecipe:
+    """A packaged recipe by name, or a TOML file by path; one that names an ``architecture`` is of full size.
 
     Raises:
         InputError: no such recipe, not TOML, or a field that is not known.
@@ -115,6 +116,8 @@ def read_recipe(name: str) -> Recipe:
         told = tomllib.loads(where.read_text(encoding="utf-8"))
         parts = {"model": Shape(**told.pop("model", {})), "losses": Weights(**told.pop("losses", {}))}
         return Recipe(**{**told, **parts, "then": tuple(told.get("then", ()))})
+        if "architecture" in told:
+            return FullRecipe.of(told)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
         raise InputError(f"recipe {name}", f"cannot be read: {error}") from error
 
