@@ -66,7 +66,8 @@ class Layer(nn.Module):
 class CrossNet(nn.Module):
     """Text (T, 384) tokens against looks; ``words`` is the vocabulary of the cloze head (masked language modelling).
 
-    ``pose`` and ``facts`` switch CMP's pose-aware block and the fact tokens off for ablations.
+    ``pose`` and ``facts`` switch CMP's pose-aware block and the fact tokens off for ablations. ``parts_drop`` of the numbers in
+    part tokens and ``facts_drop`` of the groups of facts are hidden in training, so that the network leans on neither alone.
     """
 
     def __init__(
@@ -82,11 +83,13 @@ class CrossNet(nn.Module):
         words: int = 0,
         drop: float = 0.1,
         parts_drop: float = 0.0,
+        facts_drop: float = 0.0,
     ) -> None:
         super().__init__()
         if dim % heads:
             raise InputError("heads", f"expected a divisor of {dim}, got {heads}")
-        self.drop, self.parts_drop, self.facts, self.pose = drop, parts_drop, facts, pose
+        self.drop, self.parts_drop, self.facts_drop = drop, parts_drop, facts_drop
+        self.facts, self.pose = facts, pose
         self.text, self.text_norm, self.text_vector = (
             nn.Linear(TEXT, dim),
             nn.LayerNorm(dim),
@@ -147,6 +150,10 @@ class CrossNet(nn.Module):
             asks = self.pose_out(F.gelu(self.pose_in(z), approximate="tanh")).unflatten(-1, (PARTS, -1))
             parts = parts + self.pose_attention(self.pose_norm(asks), self.pose_norm(parts))
         if self.facts:
+            if self.training and self.facts_drop:
+                kept = torch.rand(len(known), len(SEEN_GROUPS)) >= self.facts_drop
+                kept = kept.to(known) @ self.belongs
+                evidence, known = evidence * kept, known * kept
             rows = torch.einsum("ba,ga,ad->bgd", evidence, self.belongs, self.facts_atom) + self.facts_group
             any_known = (torch.einsum("ba,ga->bg", known, self.belongs) > 0).float()
             parts = torch.cat([parts, rows + any_known[..., None] * self.facts_known], dim=1)

@@ -50,6 +50,8 @@ class Shape:
     layers: int = 2
     pose: bool = True
     facts: bool = True
+    parts_drop: float = 0.2
+    facts_drop: float = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +116,10 @@ def read_recipe(name: str) -> Recipe | FullRecipe:
         raise InputError(f"recipe {name!r}", "not known", f"one of {', '.join(recipes())}, or a .toml file")
     try:
         told = tomllib.loads(where.read_text(encoding="utf-8"))
-        parts = {"model": Shape(**told.pop("model", {})), "losses": Weights(**told.pop("losses", {}))}
-        return Recipe(**{**told, **parts, "then": tuple(told.get("then", ()))})
         if "architecture" in told:
             return FullRecipe.of(told)
+        parts = {"model": Shape(**told.pop("model", {})), "losses": Weights(**told.pop("losses", {}))}
+        return Recipe(**{**told, **parts, "then": tuple(told.get("then", ()))})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
         raise InputError(f"recipe {name}", f"cannot be read: {error}") from error
 
@@ -130,7 +132,7 @@ class Texts:
     picture: np.ndarray
     text: list[str]
     tokens: list[np.ndarray]
-    blanked: list[np.ndarray | None] = field(default_factory=list)
+    blanked: list[np.ndarray] = field(default_factory=list)
     places: list[list[int]] = field(default_factory=list)
     words: list[list[int]] = field(default_factory=list)
     vocabulary: list[str] = field(default_factory=list)
@@ -166,8 +168,16 @@ def _half(captions: np.ndarray, half: int) -> np.ndarray:
     return captions[cut:] if half or len(captions) < 2 else captions[:cut]
 
 
-def encode_texts(data: Pairs, encoder: Any, cloze: bool, progress: Progress | None = None) -> Texts:
-    """All captions through the frozen sentence encoder; with ``cloze`` also with their words hidden."""
+def encode_texts(
+    data: Pairs, encoder: Any, cloze: bool, progress: Progress | None = None, store: Path | None = None
+) -> Texts:
+    """All captions through the frozen sentence encoder; with ``cloze`` every second one also with its words hidden.
+
+    With a folder ``store`` the result is kept there and read again for the same data.
+    """
+    name = f"texts_{drawn.fingerprint(data)}{'_cloze' if cloze else ''}.npz"
+    if store is not None and (store / name).exists():
+        return _read_texts(store / name)
     flat = [(i, text) for i, own in enumerate(data.captions) for text in own]
     out = Texts(np.array([i for i, _ in flat]), [t for _, t in flat], [])
     for start in range(0, len(flat), 512):
@@ -177,29 +187,53 @@ def encode_texts(data: Pairs, encoder: Any, cloze: bool, progress: Progress | No
             progress("reading captions", len(out.tokens), len(flat))
     if cloze:
         _hide(out, encoder, progress)
+    if store is not None:
+        _write_texts(out, store / name)
     return out
 
 
 def _hide(out: Texts, encoder: Any, progress: Progress | None) -> None:
-    clozes = [generate(text) for text in out.text]
-    count = Counter(word.word.lower() for c in clozes for word in c.key)
+    clozes = [generate(text) if i % 2 == 0 else None for i, text in enumerate(out.text)]
+    count = Counter(word.word.lower() for c in clozes if c is not None for word in c.key)
     out.vocabulary = sorted(word for word, n in count.items() if n >= min(RAREST, len(clozes) // 50 + 1))
     number = {word: i for i, word in enumerate(out.vocabulary)}
     for n, cloze in enumerate(clozes):
-        places: list[int] = []
-        words: list[int] = []
-        hidden: np.ndarray | None = None
-        if cloze.blanks:
+        told: list[tuple[int, int]] = []
+        hidden = np.empty((0, 0), np.float16)
+        if cloze is not None and cloze.blanks:
             found, at = encoder.blanked(parts_of(cloze.masked, cloze.blanks), MOST_TOKENS)
-            told = [(p, number.get(k.word.lower(), -1)) for p, k in zip(at, cloze.key, strict=False)]
-            told = [t for t in told if t[1] >= 0][:MOST_BLANKS]
-            places, words = [p for p, _ in told], [w for _, w in told]
-            hidden = found.astype(np.float16) if told else None
+            all_told = [(p, number.get(k.word.lower(), -1)) for p, k in zip(at, cloze.key, strict=False)]
+            told = [t for t in all_told if t[1] >= 0][:MOST_BLANKS]
+            hidden = found.astype(np.float16) if told else hidden
         out.blanked.append(hidden)
-        out.places.append(places)
-        out.words.append(words)
-        if progress is not None and n % 512 == 511:
+        out.places.append([p for p, _ in told])
+        out.words.append([w for _, w in told])
+        if progress is not None and n % 500 == 499:
             progress("hiding words", n + 1, len(clozes))
+
+
+def _write_texts(texts: Texts, path: Path) -> None:
+    told = {"text": texts.text, "places": texts.places, "words": texts.words, "vocabulary": texts.vocabulary}
+    columns = {"picture": texts.picture, "told": np.array(json.dumps(told))}
+    for name, rows in (("tokens", texts.tokens), ("blanked", [r for r in texts.blanked if len(r)])):
+        columns[name] = np.concatenate(rows) if rows else np.empty((0, 384), np.float16)
+    columns["tokens_len"] = np.array([len(r) for r in texts.tokens])
+    columns["blanked_len"] = np.array([len(r) for r in texts.blanked], np.int64)
+    scratch = path.with_suffix(".part")
+    with scratch.open("wb") as file:
+        np.savez(file, **columns)  # type: ignore[arg-type]
+    scratch.replace(path)
+
+
+def _read_texts(path: Path) -> Texts:
+    with np.load(path, allow_pickle=False) as data:
+        told = json.loads(str(data["told"]))
+        tokens = np.split(data["tokens"], np.cumsum(data["tokens_len"])[:-1])
+        blanked = (
+            np.split(data["blanked"], np.cumsum(data["blanked_len"])[:-1]) if len(data["blanked_len"]) else []
+        )
+        picture = data["picture"]
+    return Texts(picture, told["text"], tokens, blanked, told["places"], told["words"], told["vocabulary"])
 
 
 class _Batcher:
@@ -244,7 +278,8 @@ def train_search(
     (default: inside ``out``). ``seconds`` stops training after the epoch in which that time is reached.
 
     Raises:
-        MissingExtra: torch is not installed. InputError: data without twins or captions.
+        MissingExtra: torch is not installed. InputError: data of one video, a picture without a caption, too few pictures,
+            or a run of another recipe or other data in ``out``.
     """
     torch = require("torch", for_="training the cross-encoder", extra="torch")
     from oddwatch.pipeline.models import Models
@@ -254,19 +289,20 @@ def train_search(
     torch.manual_seed(recipe.seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    learn, check = (
-        _split(data, recipe.seed)
-        if data is not None
-        else _drawn(recipe, cache or out / "pairs", workers, progress)
-    )
+    store = cache or out / "pairs"
+    store.mkdir(parents=True, exist_ok=True)
+    learn, check = _split(data, recipe.seed) if data is not None else _drawn(recipe, store, workers, progress)
     encoder = Models(threads=threads).sentence
-    texts = encode_texts(learn, encoder, recipe.losses.mlm > 0, progress)
-    checks = encode_texts(check, encoder, False)
+    texts = encode_texts(learn, encoder, recipe.losses.mlm > 0, progress, store)
+    checks = encode_texts(check, encoder, False, None, store)
     prepared = time.perf_counter() - started
     run = _Run(recipe, learn, texts, check, checks, out, torch)
     run.fit(seconds, progress)
     card = run.card({"prepare": round(prepared, 1), "all": round(time.perf_counter() - started, 1)})
-    return write(out, run.best, card)
+    path = write(out, run.best, card)
+    if run.finished:
+        (out / "resume.pt").unlink(missing_ok=True)
+    return path
 
 
 def _drawn(recipe: Recipe, store: Path, workers: int, progress: Progress | None) -> tuple[Pairs, Pairs]:
@@ -280,6 +316,8 @@ def _drawn(recipe: Recipe, store: Path, workers: int, progress: Progress | None)
 def _split(data: Pairs, seed: int) -> tuple[Pairs, Pairs]:
     """A tenth of the videos (at most 100) apart."""
     videos = np.unique(data.twin)
+    if not all(data.captions):
+        raise InputError("training data", "expected a caption or more of every picture")
     if len(videos) < 2:
         raise InputError("training data", "expected pictures of two or more videos")
     held = np.random.default_rng(seed).permutation(videos)[: max(1, min(100, len(videos) // 10))]
@@ -298,6 +336,7 @@ class _Run:
 
         self.recipe, self.learn, self.texts, self.check, self.checks = recipe, learn, texts, check, checks
         self.torch, self.out = torch, out
+        self.data_hash = drawn.fingerprint(learn)
         shape = asdict(recipe.model)
         self.net = CrossNet(learn.geometry, words=len(texts.vocabulary), **shape)
         groups = parameter_groups(self.net.named_parameters(), faster=(r"^itm_|_vector",), lr=recipe.lr)
@@ -317,11 +356,16 @@ class _Run:
         self.best_score = -1.0
         self.log: list[dict[str, float]] = []
 
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left, or patience has ended."""
+        return self.epoch >= self.recipe.epochs or self.stale >= self.recipe.patience
+
     def fit(self, seconds: float | None, progress: Progress | None) -> None:
         """Epochs until the last, until patience ends, or until the time is up."""
         self._resume()
         started = time.perf_counter()
-        while self.epoch < self.recipe.epochs and self.stale < self.recipe.patience:
+        while not self.finished:
             losses = self._epoch(progress)
             score = validate(CrossModel(self._arrays(), self._about()), self.check, self.checks)
             self.epoch += 1
@@ -392,11 +436,10 @@ class _Run:
         from oddwatch.train import losses
 
         torch, net = self.torch, self.net
-        have = [k for k, i in enumerate(rows) if self.texts.blanked[i] is not None]
+        have = [k for k, i in enumerate(rows) if len(self.texts.blanked[i])]
         if not have:
             return seen.sum() * 0
-        hidden = [t for k in have if (t := self.texts.blanked[rows[k]]) is not None]
-        tokens, keep = self.batches.padded(hidden)
+        tokens, keep = self.batches.padded([self.texts.blanked[rows[k]] for k in have])
         places = torch.zeros(len(have), MOST_BLANKS, dtype=torch.int64)
         words = torch.full((len(have), MOST_BLANKS), losses.IGNORED, dtype=torch.int64)
         for row, k in enumerate(have):
@@ -421,7 +464,7 @@ class _Run:
             "recipe": asdict(self.recipe),
             "pairs": len(self.texts.text),
             "pictures": len(self.learn),
-            "data_hash": drawn.fingerprint(self.learn),
+            "data_hash": self.data_hash,
             "validation": {"pictures": len(self.check), "R@1": self.best_score},
             "log": self.log,
             "seconds": spent,
@@ -434,6 +477,8 @@ class _Run:
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "random": self.torch.get_rng_state(),
+            "data": self.data_hash,
             "best": {k: self.torch.from_numpy(v) for k, v in self.best.items()},
             "told": json.dumps(
                 [
@@ -458,28 +503,32 @@ class _Run:
             raise InputError(
                 str(path), "belongs to a run of another recipe", "choose another --out, or remove it"
             )
+        if state.get("data") != self.data_hash:
+            raise InputError(
+                str(path), "belongs to a run on other data", "choose another --out, or remove it"
+            )
         self.epoch, self.stale, self.best_score, self.log = told[:4]
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        self.torch.set_rng_state(state["random"])
         self.best = {k: v.numpy() for k, v in state["best"].items()}
 
 
 def validate(model: CrossModel, check: Pairs, texts: Texts) -> dict[str, float]:
     """R@1 in percent of one caption a picture (short and long by turns) against all pictures of ``check``."""
     seen = model.looks(Looks(check.tokens, check.geometry, check.p, check.known))
-    first = np.searchsorted(texts.picture, np.arange(len(check)))
-    count = len(texts.text) // max(len(check), 1)
-    rows = [int(f) + (i % 2) * (count // 2) for i, f in enumerate(first)]
+    starts = np.searchsorted(texts.picture, np.arange(len(check) + 1))
+    rows = [a + (i % 2) * ((b - a) // 2) for i, (a, b) in enumerate(pairwise(starts.tolist()))]
     scores = np.array([model.match(model.text(texts.tokens[r].astype(np.float32))[0], seen) for r in rows])
     found = ranks_of(scores, list(range(len(check))), list(range(len(check))))
     partners = HardNegatives(check.source_ids)
     ahead = [scores[i, i] > scores[i, t] for i in range(len(check)) for t in partners.candidates(i)]
-    return {
+    told = {
         "R@1": round(100 * float(found.hits(1).mean()), 2),
         "R@5": round(100 * float(found.hits(5).mean()), 2),
-        "own twin first": round(float(np.mean(ahead)), 3) if ahead else float("nan"),
     }
+    return told | ({"own twin first": round(float(np.mean(ahead)), 3)} if ahead else {})
 
 
 def write(out: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> Path:
@@ -494,5 +543,4 @@ def write(out: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> Pat
     whole = {**card, "bytes": len(blob), "blake2b": hashlib.blake2b(blob, digest_size=16).hexdigest()}
     path = out / "cross.json"
     path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    (out / "resume.pt").unlink(missing_ok=True)
     return path

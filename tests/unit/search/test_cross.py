@@ -279,6 +279,21 @@ def test_an_unvarying_number_of_the_pose_divides_by_one() -> None:
     assert found["geometry_dev"][3] == 1 and found["geometry_mean"][3] == 2.5
 
 
+def test_facts_and_parts_are_hidden_in_training_only() -> None:
+    torch = pytest.importorskip("torch")
+    net, numpy_model = twin(facts_drop=1.0, parts_drop=0.5)
+    seen = looks(3)
+    with torch.no_grad():
+        still, _ = torch_looks(net, seen, torch)
+        assert np.abs(still.numpy() - numpy_model.looks(seen).tokens).max() < 1e-4
+        moved, _ = torch_looks(net.train(), seen, torch)
+    # With every group hidden the fact tokens are the same for all; the parts differ still.
+    groups = moved[:, -len(SEEN_GROUPS) :].numpy()
+    assert np.abs(groups - groups[:1]).max() < 1e-6
+    assert np.abs(groups - still[:, -len(SEEN_GROUPS) :].numpy()).max() > 1e-3
+    assert np.abs((moved - still)[:, :9].numpy()).max() > 1e-3
+
+
 # Properties of the network
 
 

@@ -1,0 +1,442 @@
+"""Training the small cross-encoder: recipes, batches, runs that stop and go on, and the toy that must be learnt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from oddwatch.core import Box, Frame, InputError
+from oddwatch.describe.atoms import ATOMS, SCHEMA_ID
+from oddwatch.metrics.retrieval import ranks_of
+from oddwatch.search.cross import CrossModel, Looks, looks_of
+from oddwatch.train.pairs import Pairs
+from oddwatch.train.search import (
+    Recipe,
+    Shape,
+    Texts,
+    Weights,
+    encode_texts,
+    read_recipe,
+    recipes,
+    train_search,
+    validate,
+)
+
+COLORS = ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")
+GEOMETRY = 12
+SMALL = Shape(dim=16, heads=2, layers=2)
+
+
+def said(color: str, abnormal: bool) -> tuple[str, ...]:
+    doing = "lying on the ground" if abnormal else "walking along"
+    short = (f"a man in {color} {doing}", f"someone in a {color} jacket {doing}")
+    return (*short, *(f"{s} in the middle of a wide and empty street at night" for s in short))
+
+
+def made(videos: int = 8, seed: int = 3) -> Pairs:
+    """Twins of random tokens: one video a colour, its first picture normal and its second not."""
+    rng = np.random.default_rng(seed)
+    n = 2 * videos
+    tokens = rng.normal(size=(n, 9, 384))
+    tokens /= np.linalg.norm(tokens, axis=-1, keepdims=True)
+    abnormal = np.arange(n) % 2 == 1
+    return Pairs(
+        np.round(tokens * 127).astype(np.int8),
+        rng.normal(size=(n, GEOMETRY)).astype(np.float32),
+        rng.random((n, len(ATOMS))).astype(np.float32),
+        rng.random((n, len(ATOMS))) > 0.6,
+        tuple(said(COLORS[i // 2 % len(COLORS)], bool(abnormal[i])) for i in range(n)),
+        np.arange(n) // 2 + 40,
+        abnormal,
+        ({},) * n,
+    )
+
+
+def small(**changes: Any) -> Recipe:
+    values = {"epochs": 3, "batch": 4, "lr": 3e-3, "warmup": 2, "patience": 9, "model": SMALL, **changes}
+    return Recipe("small", **values)
+
+
+def run(out: Path, recipe: Recipe, data: Pairs | None = None, **more: Any) -> dict[str, Any]:
+    pytest.importorskip("torch")
+    path = train_search(recipe, out, data=made() if data is None else data, threads=1, **more)
+    told: dict[str, Any] = json.loads(path.read_text())
+    return told
+
+
+def weights(out: Path) -> bytes:
+    return (out / "cross.safetensors").read_bytes()
+
+
+# Recipes
+
+
+def test_the_packaged_recipes_are_read() -> None:
+    assert {"cross", "cmp", "hfut-lmc"} <= set(recipes())
+    for name in ("cross", "cmp", "hfut-lmc"):
+        found = read_recipe(name)
+        assert found.name == name and found.paper
+    cmp, hfut = read_recipe("cmp"), read_recipe("hfut-lmc")
+    assert cmp.model.pose and not cmp.model.facts and cmp.losses.hard > 0 and cmp.schedule == "step"
+    assert hfut.then == ("sca-s",) and hfut.losses.hard == 0 and hfut.losses.mlm == 0 and not hfut.model.pose
+    assert read_recipe("cross").model.facts
+
+
+def test_a_recipe_of_ones_own_says_only_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nepochs = 3\n[model]\ndim = 64\n[losses]\nmlm = 0.0\n')
+    found = read_recipe(str(path))
+    assert found == Recipe("mine", epochs=3, model=Shape(dim=64), losses=Weights(mlm=0.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('name = "x"\nepoch = 3\n', "epoch"),
+        ('name = "x"\n[model]\nwidth = 3\n', "width"),
+        ('name = "x"\n[losses]\nsdm = 3\n', "sdm"),
+        ("epochs = 3\n", "name"),
+        ('name = "x\n', "cannot be read"),
+        ('name = "x"\nmodel = 3\n', "cannot be read"),
+        ('name = "x"\nepochs = "ten"\n', "cannot be read"),
+        ('name = "x"\nepochs = 0\n', "epochs"),
+        ('name = "x"\nbatch = 1\n', "batch"),
+        ('name = "x"\nschedule = "cosine"\n', "linear or step"),
+        (b'name = "\xff"\n', "cannot be read"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=message):
+        read_recipe(str(path))
+
+
+def test_a_recipe_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"one of .*cross, hfut-lmc"):
+        read_recipe("no-such-recipe")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_recipe(str(tmp_path / "no.toml"))
+
+
+# Captions and batches
+
+
+class Counting:
+    """A sentence encoder that tells how many words a sentence has."""
+
+    def tokens(self, texts: list[str], most: int) -> list[np.ndarray]:
+        return [np.full((len(t.split()) + 1, 384), i, np.float32) for i, t in enumerate(texts)]
+
+    def blanked(self, parts: list[str], most: int) -> tuple[np.ndarray, list[int]]:
+        words = " [MASK] ".join(parts).split()
+        return np.zeros((len(words) + 1, 384), np.float32), [
+            i for i, w in enumerate(words, 1) if w == "[MASK]"
+        ]
+
+
+def test_every_caption_belongs_to_its_picture() -> None:
+    data = made(3)
+    texts = encode_texts(data, Counting(), cloze=False)
+    assert len(texts.text) == len(texts.tokens) == 24
+    for i, text, tokens in zip(texts.picture, texts.text, texts.tokens, strict=True):
+        assert text in data.captions[i]
+        assert len(tokens) == len(text.split()) + 1 and tokens.dtype == np.float16
+    assert texts.vocabulary == [] and texts.blanked == []
+
+
+def test_the_hidden_words_stand_where_the_masks_are() -> None:
+    texts = encode_texts(made(3), Counting(), cloze=True)
+    assert len(texts.blanked) == len(texts.text)
+    assert {"red", "blue", "green", "lying", "walking"} <= set(texts.vocabulary)
+    hidden = 0
+    for text, blanked, places, numbers in zip(
+        texts.text, texts.blanked, texts.places, texts.words, strict=True
+    ):
+        if places:
+            words = text.split()
+            assert [words[p - 1] for p in places] == [texts.vocabulary[w] for w in numbers]
+            assert len(blanked) == len(words) + 1
+            hidden += 1
+    assert hidden >= len(texts.text) // 2
+
+
+def test_encoded_captions_are_kept_for_the_same_data(tmp_path: Path) -> None:
+    data = made(3)
+    first = encode_texts(data, Counting(), True, None, tmp_path)
+    nothing: Any = None
+    again = encode_texts(data, nothing, True, None, tmp_path)
+    assert (again.text, again.places, again.words, again.vocabulary) == (
+        first.text, first.places, first.words, first.vocabulary,
+    )  # fmt: skip
+    assert np.array_equal(first.picture, again.picture)
+    for name in ("tokens", "blanked"):
+        pairs = list(zip(getattr(first, name), getattr(again, name), strict=True))
+        assert all(a.size == b.size and np.array_equal(a.ravel(), b.ravel()) for a, b in pairs) and pairs
+    plain = encode_texts(data, Counting(), False, None, tmp_path)
+    assert plain.blanked == encode_texts(data, nothing, False, None, tmp_path).blanked == []
+    with pytest.raises(AttributeError):
+        encode_texts(made(4), nothing, True, None, tmp_path)
+
+
+def test_a_batch_holds_whole_videos_and_one_caption_of_each_picture() -> None:
+    data = made(7)
+    texts = encode_texts(data, Counting(), False)
+    batches = texts.batches(data, 4, np.random.default_rng(1))
+    assert len(batches) == 2 * (14 // 4) and all(len(b) == 4 for b in batches)
+    for rows in batches:
+        pictures = texts.picture[rows]
+        assert len(set(pictures.tolist())) == 4
+        for p in pictures.tolist():
+            assert p ^ 1 in pictures  # the other state of the same video
+
+
+def test_an_epoch_takes_the_shorter_captions_once_and_the_longer_ones_once() -> None:
+    data = made(4)
+    texts = encode_texts(data, Counting(), False)
+    batches = texts.batches(data, 8, np.random.default_rng(1))
+    lengths = [{"night" in texts.text[i] for i in rows} for rows in batches]
+    assert sorted(map(sorted, lengths)) == [[False], [True]]
+    for rows in batches:
+        assert sorted(texts.picture[rows].tolist()) == list(range(8))
+    again = texts.batches(data, 8, np.random.default_rng(1))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+    others = [texts.batches(data, 8, np.random.default_rng(s)) for s in range(2, 6)]
+    assert any(not np.array_equal(batches[0], o[0]) for o in others)
+
+
+def test_pictures_with_one_caption_and_videos_with_one_state_take_part() -> None:
+    data = made(3)
+    bare = replace(
+        data.rows(np.array([0, 1, 2, 4])), captions=(("a",), ("b c", "d"), ("e",), ("f", "g h", "i j k"))
+    )
+    texts = encode_texts(bare, Counting(), False)
+    batches = texts.batches(bare, 4, np.random.default_rng(0))
+    assert [sorted(texts.picture[b].tolist()) for b in batches] == [[0, 1, 2, 3]] * 2
+    seen = {
+        texts.text[i] for _ in range(30) for b in texts.batches(bare, 4, np.random.default_rng(_)) for i in b
+    }
+    assert seen == {"a", "b c", "d", "e", "f", "g h", "i j k"}
+
+
+# Runs
+
+
+def test_a_run_is_a_function_of_recipe_data_and_seed(tmp_path: Path) -> None:
+    one, two = (run(tmp_path / name, small()) for name in "ab")
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert one["log"] == two["log"] and len(one["log"]) == 3
+    assert {"itc", "itm", "hard", "mlm"} <= set(one["log"][0])
+    run(tmp_path / "c", small(seed=9))
+    assert weights(tmp_path / "c") != weights(tmp_path / "a")
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", small())
+    told = run(tmp_path / "parts", small(), seconds=0)
+    assert len(told["log"]) == 1 and (tmp_path / "parts" / "resume.pt").exists()
+    CrossModel.load(tmp_path / "parts")  # what there is can be used meanwhile
+    for epochs in (2, 3):
+        told = run(tmp_path / "parts", small(), seconds=0)
+        assert len(told["log"]) == epochs
+    assert told["log"] == whole["log"]
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    assert not (tmp_path / "parts" / "resume.pt").exists()
+
+
+def test_a_run_of_another_recipe_or_on_other_data_is_not_gone_on_with(tmp_path: Path) -> None:
+    run(tmp_path, small(), seconds=0)
+    before = weights(tmp_path)
+    with pytest.raises(InputError, match="another recipe"):
+        run(tmp_path, small(lr=1e-3), seconds=0)
+    with pytest.raises(InputError, match="other data"):
+        run(tmp_path, small(), made(8, seed=4), seconds=0)
+    assert weights(tmp_path) == before and (tmp_path / "resume.pt").exists()
+    (tmp_path / "resume.pt").unlink()
+    assert len(run(tmp_path, small(lr=1e-3), seconds=0)["log"]) == 1
+
+
+def test_what_a_run_writes_is_described_and_can_be_loaded(tmp_path: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    told = run(tmp_path, small(), progress=lambda *step: steps.append(step))
+    model = CrossModel.load(tmp_path)
+    assert model.words == told["words"] and "lying" in model.words
+    assert told["schema"] == SCHEMA_ID and told["pairs"] == 56 and told["pictures"] == 14
+    assert told["recipe"]["name"] == "small" and told["validation"]["pictures"] == 2
+    assert told["validation"]["R@1"] == max(row["R@1"] for row in told["log"])
+    assert told["bytes"] == len(weights(tmp_path)) and len(told["data_hash"]) == 24
+    assert ("epoch 3 of 3", 6, 6) in steps
+    data = made()
+    seen = model.looks(Looks(data.tokens, data.geometry, data.p, data.known))
+    assert np.abs(np.linalg.norm(seen.vectors, axis=1) - 1).max() < 1e-5
+
+
+def test_a_run_learns_what_it_is_shown(tmp_path: Path) -> None:
+    log = run(tmp_path, small(epochs=14, patience=14, model=replace(SMALL, dim=32)))["log"]
+    assert log[-1]["itm"] < 0.8 * log[0]["itm"] and log[-1]["itc"] < log[0]["itc"]
+
+
+def test_training_stops_when_patience_ends(tmp_path: Path) -> None:
+    told = run(tmp_path, small(epochs=30, patience=2, lr=1e-12))
+    assert [row["epoch"] for row in told["log"]] == [1, 2, 3]
+    assert not (tmp_path / "resume.pt").exists()
+
+
+def test_losses_that_are_switched_off_are_not_computed(tmp_path: Path) -> None:
+    off = small(epochs=1, losses=Weights(hard=0, mlm=0), model=replace(SMALL, pose=False, facts=False))
+    told = run(tmp_path, off)
+    assert not {"hard", "mlm"} & set(told["log"][0]) and told["words"] == []
+    assert not [n for n in CrossModel.load(tmp_path)._w if n.startswith(("pose", "facts", "cloze"))]
+
+
+def test_pictures_without_a_twin_can_be_learnt_from(tmp_path: Path) -> None:
+    data = made()
+    told = run(tmp_path, small(epochs=1), data.rows(np.flatnonzero(~data.abnormal)))
+    assert "hard" not in told["log"][0] and "own twin first" not in told["log"][0]
+    assert json.loads((tmp_path / "cross.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data", "message"),
+    [
+        (small(), lambda: made(1), "two or more videos"),
+        (small(batch=96), made, "192 pictures"),
+        (small(), lambda: replace(made(), captions=(*made().captions[:-1], ())), "caption"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_is_refused(
+    tmp_path: Path, recipe: Recipe, data: Callable[[], Pairs], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, recipe, data())
+    assert not (tmp_path / "cross.safetensors").exists()
+
+
+# Validation
+
+
+class Oracle:
+    """Knows which picture a caption belongs to: its tokens hold the picture's number."""
+
+    def looks(self, seen: Looks) -> np.ndarray:
+        out: np.ndarray = seen.geometry[:, 0]
+        return out
+
+    def text(self, tokens: np.ndarray) -> tuple[np.ndarray, None]:
+        return tokens, None
+
+    def match(self, text: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        out: np.ndarray = -np.abs(seen - text[0, 0])
+        return out
+
+
+@pytest.mark.parametrize("counts", [[4] * 6, [1] * 6, [1, 5, 2, 1, 3, 2]])
+def test_each_picture_is_asked_for_by_a_caption_of_its_own(counts: list[int]) -> None:
+    data = made(3)
+    data = replace(data, captions=tuple(("x",) * n for n in counts))
+    data.geometry[:, 0] = np.arange(6)
+    picture = np.repeat(np.arange(6), counts)
+    texts = Texts(picture, ["x"] * len(picture), [np.full((1, 1), p, np.float16) for p in picture])
+    fake: Any = Oracle()
+    assert validate(fake, data, texts) == {"R@1": 100.0, "R@5": 100.0, "own twin first": 1.0}
+    data.geometry[:, 0] = np.arange(6)[::-1]
+    assert validate(fake, data, texts)["R@1"] == 0.0
+
+
+# C-8: the toy that must be learnt
+
+PAINT = {"red": (200, 30, 30), "blue": (30, 60, 200), "green": (30, 150, 50), "yellow": (230, 200, 40)}
+
+
+def stick_figure(color: str, lying: bool) -> Frame:
+    """A coloured stick figure on a grey ground, upright or turned by a right angle."""
+    picture = Image.new("RGB", (224, 224), (150, 150, 150))
+    draw = ImageDraw.Draw(picture)
+    paint = PAINT[color]
+    draw.ellipse((94, 20, 130, 56), fill=paint)
+    for line in (
+        (112, 56, 112, 130),
+        (112, 74, 76, 110),
+        (112, 74, 148, 110),
+        (112, 130, 86, 200),
+        (112, 130, 138, 200),
+    ):
+        draw.line(line, fill=paint, width=14)
+    return Frame(np.asarray(picture.rotate(90) if lying else picture), f"{color}/{lying}")
+
+
+def test_eight_stick_figures_are_told_apart_by_colour_and_doing() -> None:
+    torch = pytest.importorskip("torch")
+    from oddwatch.bench.subjects import packaged_looker
+    from oddwatch.pipeline.models import Models
+    from oddwatch.train.crossnet import CrossNet, arrays_of
+    from oddwatch.train.search import _Batcher
+
+    models = Models(threads=1)
+    look = packaged_looker(models)
+    shown = [(c, lying) for c in PAINT for lying in (False, True)]
+    entries = [
+        replace(
+            look(stick_figure(c, lying), Box(20, 66, 206, 158) if lying else Box(66, 18, 158, 206))[0],
+            id=str(i),
+        )
+        for i, (c, lying) in enumerate(shown)
+    ]
+    ids, seen = looks_of(entries)
+    assert ids == [str(i) for i in range(8)]
+    doing = [f"a {c} figure {'lying on the ground' if lying else 'standing upright'}" for c, lying in shown]
+    nothing = [f"a {c} figure" for c, _ in shown]
+    data = Pairs(
+        seen.tokens, seen.geometry, seen.p, seen.known, tuple(zip(doing, nothing, strict=True)),
+        np.arange(8) // 2, np.arange(8) % 2 == 1, ({},) * 8,
+    )  # fmt: skip
+    texts = encode_texts(data, models.sentence, False)
+    batcher = _Batcher(data, texts, torch)
+
+    # Every caption against every picture; a caption that tells no doing fits both of its colour.
+    torch.manual_seed(0)
+    net = CrossNet(data.geometry, dim=32, heads=4, drop=0.0)
+    tokens, keep = batcher.padded(texts.tokens)
+    own = texts.picture[:, None] == np.arange(8)
+    both = texts.picture[:, None] // 2 == np.arange(8) // 2
+    told = np.array([text in doing for text in texts.text])
+    fits = torch.from_numpy(np.where(told[:, None], own, both).astype(np.int64).ravel())
+    text_of, image_of = (torch.from_numpy(i.ravel()) for i in np.indices((16, 8)))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in range(150):
+        states, _vectors = net.encode_text(tokens, keep)
+        looked, _ = net.encode_looks(*batcher.looks(np.arange(8)))
+        logits = net.match(net.read(states, keep)[text_of], keep[text_of], looked[image_of])
+        loss = torch.nn.functional.cross_entropy(logits, fits, weight=torch.tensor([1.0, 5.0]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    model = CrossModel(
+        arrays_of(net), {"schema": SCHEMA_ID, "heads": 4, "layers": 2, "pose": True, "facts": True}
+    )
+    pictures = model.looks(seen)
+    tokens_of = {text: t.astype(np.float32) for text, t in zip(texts.text, texts.tokens, strict=True)}
+
+    def scores(captions: list[str]) -> np.ndarray:
+        return np.array([model.match(model.text(tokens_of[c])[0], pictures) for c in captions])
+
+    def first(table: np.ndarray) -> float:
+        return 100 * float(ranks_of(table, range(8), range(8)).hits(1).mean())
+
+    with_doing, without = scores(doing), scores(nothing)
+    assert first(with_doing) == 100 and first(with_doing.T) == 100
+    # Two captions of one colour are one and the same now, so of their two pictures the same one is first.
+    assert first(without) == 50
+    # A picture cannot tell its caption from its twin's: ties against the system, and broken at random.
+    assert first(without.T) == 0
+    rng = np.random.default_rng(0)
+    broken = [first(without.T + rng.random((8, 8)) * 1e-9) for _ in range(200)]
+    assert np.mean(broken) == pytest.approx(50, abs=5)
