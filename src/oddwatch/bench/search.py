@@ -61,6 +61,7 @@ def run_search_bench(
     chat: ChatModel | None = None,
     sees: bool = True,
     cross: str | Path | None = None,
+    checkpoint: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     threads: int | None = None,
@@ -76,7 +77,7 @@ def run_search_bench(
     ``data`` is a folder that :func:`read_records` reads, or records. ``stages`` are measured beside coarse and the
     default; ``ladder`` measures the whole study of compositions, and each is paired with the others' base. ``chat``
     plays its part in them (shown words where it ``sees`` nothing), ``cross`` is the folder of a cross-encoder of one's
-    own. ``depth`` facts are judged slot by slot.
+    own, ``checkpoint`` the X-VLM, X2-VLM or CMP file for the stage of that name. ``depth`` facts are judged slot by slot.
     ``dual``, an encoder of pictures and sentences, is measured beside, on the same crops.
     ``look``, ``language`` and ``evidence`` replace the packaged describer and parser. Each row's ``protocol`` says what it
     is; recalls and means of a retrieval are in percent with ``ci95`` from a bootstrap over pictures, rates of
@@ -89,8 +90,13 @@ def run_search_bench(
     """
     chosen = tuple(stages or DEFAULT_STAGES)
     wanted = dict.fromkeys((DEFAULT_STAGES, chosen, *(compositions.LADDER if ladder else ())))
+    matcher = None
+    if checkpoint is not None:
+        from oddwatch.encoders.xvlm.model import open_model
+
+        matcher = open_model(checkpoint, device=device)
     for names in wanted:
-        compositions.check(names, chat)
+        compositions.check(names, chat, matcher)
     if isinstance(data, (str, Path)) and Path(data).is_dir() and _is_footage(data):
         models = Models(device=device, threads=threads)
         with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +121,7 @@ def run_search_bench(
         if progress is not None:
             progress("asking", i + 1, len(asked))
     rows = _retrieval_rows(gallery, asked, answers, chosen, seed)
-    made = _composed(gallery, answers, wanted, language, depth, chat, sees, cross, progress)
+    made = _composed(gallery, answers, wanted, language, depth, chat, sees, cross, matcher, progress)
     for one in made:
         extra = {**one.extra, "default": one.stages == DEFAULT_STAGES}
         rows += rows_of_scores(one.scores, asked, gallery.ids, extra, seed)
@@ -212,6 +218,7 @@ def _composed(
     chat: ChatModel | None,
     sees: bool,
     cross: str | Path | None,
+    matcher: Any,
     progress: Progress | None,
 ) -> list[compositions.Composition]:
     """What every composition beyond coarse and facts gave."""
@@ -230,6 +237,7 @@ def _composed(
         chat=chat,
         sees=sees,
         cross=own,
+        matcher=matcher,
         progress=progress,
     )
 

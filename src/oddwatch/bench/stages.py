@@ -47,7 +47,7 @@ class Composition:
     seconds: float
     calls: float
     transductive: bool
-    pairs: int
+    pairs: int | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -79,6 +79,7 @@ def compose_all(
     chat: ChatModel | None = None,
     sees: bool = True,
     cross: Any = None,
+    matcher: Any = None,
     progress: Progress | None = None,
 ) -> list[Composition]:
     """The lists of stages ``wanted`` over all ``queries`` (None for one the parser refuses, which counts as answered last).
@@ -88,7 +89,7 @@ def compose_all(
     has margins to compare. Entries that no stage told apart stay tied. Raises as :func:`build`.
     """
     shelf: Any = Searchable(gallery)
-    kit = Kit(shelf, words, chat, sees, cross)
+    kit = Kit(shelf, words, chat, sees, cross, matcher)
     steps: dict[tuple[str, ...], Reranker] = {}
     made = [build(names, kit, offline=True) for names in wanted]
     lists = [_online(stages, steps) for stages in made]
@@ -214,8 +215,10 @@ def _settled(scores: np.ndarray, names: Sequence[str]) -> np.ndarray:
     return out
 
 
-def _pairs(names: Sequence[str], cross: Any) -> int:
-    """Picture-sentence pairs that the stages were trained on."""
+def _pairs(names: Sequence[str], cross: Any) -> int | None:
+    """Picture-sentence pairs that the stages were trained on; None where a checkpoint does not tell."""
+    if "checkpoint" in {n.partition(":")[0] for n in names}:
+        return None
     if not {"cross", "blanks", "sum"} & {n.partition(":")[0] for n in names}:
         return 0
     from oddwatch.search.cross import packaged
@@ -223,10 +226,10 @@ def _pairs(names: Sequence[str], cross: Any) -> int:
     return int((cross or packaged()).card["pairs"])
 
 
-def check(names: Sequence[str], chat: ChatModel | None = None) -> None:
+def check(names: Sequence[str], chat: ChatModel | None = None, matcher: Any = None) -> None:
     """Raises InputError where ``names`` cannot be run, before anything is described."""
     nowhere: Any = None
-    build(names, Kit(nowhere, nowhere, chat), offline=True)
+    build(names, Kit(nowhere, nowhere, chat, matcher=matcher), offline=True)
 
 
 __all__ = ["LADDER", "Composition", "check", "compose", "compose_all"]

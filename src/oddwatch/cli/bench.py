@@ -45,6 +45,10 @@ def search(
     cross: Annotated[
         Path | None, typer.Option(help="Folder of a cross-encoder of your own (oddwatch train search).")
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="An X-VLM, X2-VLM or CMP file for the stage checkpoint ([torch] extra)."),
+    ] = None,
     dual: Annotated[
         Path | None,
         typer.Option(help="Folder of a CLIP or SigLIP class model to measure beside ([torch] extra)."),
@@ -73,6 +77,7 @@ def search(
             chat=chat,
             sees=llm_sees if llm_sees is not None else getattr(chat, "sees", None) is not False,
             cross=cross,
+            checkpoint=checkpoint,
             seed=seed,
             device=device.value,
             threads=threads,

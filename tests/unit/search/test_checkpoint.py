@@ -201,3 +201,27 @@ def test_a_search_with_a_checkpoint(models, tmp_path):
         stages = gallery.stages(["coarse", "facts", "checkpoint"], checkpoint=tmp_path / "xvlm.safetensors")
         assert stages.rerankers[0].model.id == models["xvlm"].id
         assert len(gallery.search("a man in a red coat falls", stages=stages)) == 0
+
+
+def test_a_benchmark_with_a_checkpoint(models):
+    from oddwatch.bench.stages import check, compose
+    from oddwatch.bench.subjects import gallery_of
+    from oddwatch.core import Facts
+    from oddwatch.datasets.records import Record
+    from oddwatch.describe.atoms import ATOMS, SCHEMA_ID
+    from oddwatch.describe.describer import evidence
+    from oddwatch.describe.sentence import parse
+
+    unseen = Facts(SCHEMA_ID, np.full(len(ATOMS), 0.5, np.float32), np.zeros(len(ATOMS), bool))
+    entries = [replace(entry(i), facts=unseen) for i in range(5)]
+    gallery = gallery_of([Record(f"{i}.jpg", f"{i}") for i in range(5)], entries, range(5), evidence)
+    names = ("coarse", "checkpoint")
+    with pytest.raises(InputError, match="--checkpoint PATH"):
+        check(names)
+    check(names, matcher=models["xvlm"])
+    query = parse("a man in a red coat falls")
+    found = compose(gallery, [query, None], names, None, matcher=models["xvlm"])
+    tokens = models["xvlm"].tokens_of([kept_picture(e) for e in entries])
+    expected = np.argsort(-models["xvlm"].match(query.text, tokens))
+    assert np.argsort(-found.scores[0]).tolist() == expected.tolist()
+    assert found.pairs is None and not found.transductive and not np.isfinite(found.scores[1]).any()
