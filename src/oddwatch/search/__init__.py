@@ -57,7 +57,7 @@ CARDS: dict[str, Card] = {
         paper="arXiv 2111.08276, 2211.12402, 2411.17776",
         needs=("extra torch", "weights by path"),
         online=True,
-        verified=("w",),
+        verified=("R", "w"),
         claims={"R@1, PAB, X-VLM zero-shot": "71.94", "R@1, PAB, CMP": "84.93"},
     ),
     "anomalylmm": Card(

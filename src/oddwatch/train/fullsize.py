@@ -1,8 +1,8 @@
 """Full-size training of the published architectures, X-VLM and CMP, from a checkpoint: their losses, groups and schedules.
 
 Sources: CMP (arXiv 2411.17776 §3.3, §4 and its code), X-VLM (arXiv 2111.08276, retrieval recipe). One process on one
-device; on a GPU in bfloat16. **Full size was never run here**: this code is tested end to end with small networks on
-a CPU, and no number of ours stands behind the recipes. What differs from the published code: validation is on
+device; on a GPU in bfloat16. **Full size was never run here** (but for one step of random weights): this code is tested
+end to end with small networks on a CPU, and no number of ours stands behind the recipes. What differs from the published code: validation is on
 videos of their own instead of on the test set, a picture and its pose map are varied alike, padding is never masked,
 equal captions are no negatives of one another, pictures are not varied by RandAugment, synonyms come from the
 sentence reader's tables, there is no dropout in the encoders and no stochastic depth, and contrastive negatives come
