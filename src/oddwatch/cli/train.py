@@ -12,7 +12,7 @@ from oddwatch.cli.common import Device, DeviceOption, progress_bar, say, table
 if TYPE_CHECKING:
     from oddwatch.core import Progress
     from oddwatch.train.fullsize import FullRecipe
-    from oddwatch.train.search import Recipe
+    from oddwatch.train.recipe import Recipe
 
 app = typer.Typer(
     help="Train the light heads, the calibration, and the cross-encoders of the search.", no_args_is_help=True
@@ -91,7 +91,7 @@ def search(
     CMP checkpoint (--init) on --data and want a GPU. A stopped run goes on where it was.
     """
     from oddwatch.train.fullsize import FullRecipe
-    from oddwatch.train.search import read_recipe, recipes
+    from oddwatch.train.recipe import read_recipe, recipes
 
     if list_:
         for line in table([_row(read_recipe(name)) for name in recipes()]):

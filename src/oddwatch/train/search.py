@@ -10,15 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import tomllib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -26,214 +24,18 @@ from oddwatch.core import InputError, Progress, require
 from oddwatch.describe.atoms import SCHEMA_ID
 from oddwatch.describe.features import gains_of
 from oddwatch.metrics.retrieval import ranks_of
-from oddwatch.search.cloze import generate
-from oddwatch.search.cross import MOST_TOKENS, CrossModel, Looks, parts_of
+from oddwatch.search.cross import CrossModel, Looks
 from oddwatch.train import pairs as drawn
-from oddwatch.train.fullsize import FullRecipe
 from oddwatch.train.negatives import HardNegatives, merged_ids
 from oddwatch.train.pairs import Pairs
+from oddwatch.train.recipe import Recipe
+from oddwatch.train.texts import MOST_BLANKS, Texts, encode_texts
+from oddwatch.train.weigh_stages import fit_sum
 
 VALIDATION = 499_993
 """Added to a recipe's seed for the validation people."""
 VALIDATION_TWINS = 100
-RAREST = 20
-"""A hidden word must be seen this often to be in the cloze head's vocabulary."""
-MOST_BLANKS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The network's size, and which parts of it are on."""
-
-    dim: int = 128
-    heads: int = 4
-    layers: int = 2
-    pose: bool = True
-    facts: bool = True
-    parts_drop: float = 0.2
-    facts_drop: float = 0.15
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """What each loss counts; 0 switches it off. ``smoothing`` of the contrastive labels, 0–1."""
-
-    itc: float = 1.0
-    itm: float = 1.0
-    hard: float = 1.0
-    mlm: float = 0.5
-    smoothing: float = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """One training run. ``twins`` pairs are drawn with ``seed`` unless data is given; ``lr`` is the highest rate;
-    ``schedule`` of X-VLM (linear) or CMP (step), ``warmup`` in steps; ``patience`` in epochs; ``then`` names the offline
-    stages that the system applies after it."""
-
-    name: str
-    paper: str = ""
-    twins: int = 5000
-    seed: int = 8
-    epochs: int = 10
-    batch: int = 96
-    lr: float = 1e-3
-    warmup: int = 200
-    schedule: Literal["linear", "step"] = "linear"
-    patience: int = 4
-    then: tuple[str, ...] = ()
-    model: Shape = Shape()
-    losses: Weights = Weights()
-
-    def __post_init__(self) -> None:
-        for name in ("twins", "epochs", "batch", "patience"):
-            if getattr(self, name) < (2 if name == "batch" else 1):
-                raise InputError(f"recipe {self.name}: {name}", f"expected more, got {getattr(self, name)}")
-        if self.schedule not in ("linear", "step"):
-            raise InputError(
-                f"recipe {self.name}: schedule", f"expected linear or step, got {self.schedule!r}"
-            )
-
-
-def recipes() -> list[str]:
-    """The names of the packaged recipes."""
-    folder = resources.files("oddwatch.train") / "recipes"
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
-
-
-def read_recipe(name: str) -> Recipe | FullRecipe:
-    """A packaged recipe by name, or a TOML file by path; one that names an ``architecture`` is of full size.
-
-    Raises:
-        InputError: no such recipe, not TOML, or a field that is not known.
-    """
-    own = Path(name)
-    if own.suffix == ".toml" or own.is_file():
-        where: Any = own
-    elif name in recipes():
-        where = resources.files("oddwatch.train") / "recipes" / f"{name}.toml"
-    else:
-        raise InputError(f"recipe {name!r}", "not known", f"one of {', '.join(recipes())}, or a .toml file")
-    try:
-        told = tomllib.loads(where.read_text(encoding="utf-8"))
-        if "architecture" in told:
-            return FullRecipe.of(told)
-        parts = {"model": Shape(**told.pop("model", {})), "losses": Weights(**told.pop("losses", {}))}
-        return Recipe(**{**told, **parts, "then": tuple(told.get("then", ()))})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
-        raise InputError(f"recipe {name}", f"cannot be read: {error}") from error
-
-
-@dataclass(slots=True, eq=False)
-class Texts:
-    """The captions of :class:`Pairs` as frozen tokens. Caption i belongs to picture ``picture[i]``; ``blanked`` are its
-    tokens with doing and colour words hidden, ``places`` and ``words`` (numbers in ``vocabulary``) what is hidden."""
-
-    picture: np.ndarray
-    text: list[str]
-    tokens: list[np.ndarray]
-    blanked: list[np.ndarray] = field(default_factory=list)
-    places: list[list[int]] = field(default_factory=list)
-    words: list[list[int]] = field(default_factory=list)
-    vocabulary: list[str] = field(default_factory=list)
-
-    def batches(self, data: Pairs, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """One epoch: batches of whole videos, so that every hard negative is at hand, with a caption of each picture;
-        once with the shorter half of the captions and once with the longer one, so that little is padding."""
-        longer = np.array([len(t) for t in self.tokens])
-        starts = np.searchsorted(self.picture, np.arange(len(data) + 1))
-        own = [np.arange(a, b)[np.argsort(longer[a:b], kind="stable")] for a, b in pairwise(starts.tolist())]
-        of_video: dict[int, list[int]] = {}
-        for picture, video in enumerate(data.twin.tolist()):
-            of_video.setdefault(video, []).append(picture)
-        out = []
-        for half in (0, 1):
-            videos = rng.permutation(np.array(list(of_video)))
-            flat = [p for v in videos.tolist() for p in _two_states(of_video[v], data.abnormal, rng)]
-            for start in range(0, len(flat) - size + 1, size):
-                picked = [_half(own[p], half) for p in flat[start : start + size]]
-                out.append(np.array([int(rng.choice(c)) for c in picked if len(c)]))
-        return [out[i] for i in rng.permutation(len(out))]
-
-
-def _two_states(pictures: list[int], abnormal: np.ndarray, rng: np.random.Generator) -> list[int]:
-    """One picture of each state that a video has."""
-    states = ([p for p in pictures if abnormal[p] == state] for state in (False, True))
-    return [int(rng.choice(s)) for s in states if s]
-
-
-def _half(captions: np.ndarray, half: int) -> np.ndarray:
-    """The shorter (0) or longer (1) half of captions sorted by length; the only one is both."""
-    cut = len(captions) // 2
-    return captions[cut:] if half or len(captions) < 2 else captions[:cut]
-
-
-def encode_texts(
-    data: Pairs, encoder: Any, cloze: bool, progress: Progress | None = None, store: Path | None = None
-) -> Texts:
-    """All captions through the frozen sentence encoder; with ``cloze`` every second one also with its words hidden.
-
-    With a folder ``store`` the result is kept there and read again for the same data.
-    """
-    name = f"texts_{drawn.fingerprint(data)}{'_cloze' if cloze else ''}.npz"
-    if store is not None and (store / name).exists():
-        return _read_texts(store / name)
-    flat = [(i, text) for i, own in enumerate(data.captions) for text in own]
-    out = Texts(np.array([i for i, _ in flat]), [t for _, t in flat], [])
-    for start in range(0, len(flat), 512):
-        found = encoder.tokens(out.text[start : start + 512], MOST_TOKENS)
-        out.tokens += [t.astype(np.float16) for t in found]
-        if progress is not None:
-            progress("reading captions", len(out.tokens), len(flat))
-    if cloze:
-        _hide(out, encoder, progress)
-    if store is not None:
-        _write_texts(out, store / name)
-    return out
-
-
-def _hide(out: Texts, encoder: Any, progress: Progress | None) -> None:
-    clozes = [generate(text) if i % 2 == 0 else None for i, text in enumerate(out.text)]
-    count = Counter(word.word.lower() for c in clozes if c is not None for word in c.key)
-    out.vocabulary = sorted(word for word, n in count.items() if n >= min(RAREST, len(clozes) // 50 + 1))
-    number = {word: i for i, word in enumerate(out.vocabulary)}
-    for n, cloze in enumerate(clozes):
-        told: list[tuple[int, int]] = []
-        hidden = np.empty((0, 0), np.float16)
-        if cloze is not None and cloze.blanks:
-            found, at = encoder.blanked(parts_of(cloze.masked, cloze.blanks), MOST_TOKENS)
-            all_told = [(p, number.get(k.word.lower(), -1)) for p, k in zip(at, cloze.key, strict=False)]
-            told = [t for t in all_told if t[1] >= 0][:MOST_BLANKS]
-            hidden = found.astype(np.float16) if told else hidden
-        out.blanked.append(hidden)
-        out.places.append([p for p, _ in told])
-        out.words.append([w for _, w in told])
-        if progress is not None and n % 500 == 499:
-            progress("hiding words", n + 1, len(clozes))
-
-
-def _write_texts(texts: Texts, path: Path) -> None:
-    told = {"text": texts.text, "places": texts.places, "words": texts.words, "vocabulary": texts.vocabulary}
-    columns = {"picture": texts.picture, "told": np.array(json.dumps(told))}
-    for name, rows in (("tokens", texts.tokens), ("blanked", [r for r in texts.blanked if len(r)])):
-        columns[name] = np.concatenate(rows) if rows else np.empty((0, 384), np.float16)
-    columns["tokens_len"] = np.array([len(r) for r in texts.tokens])
-    columns["blanked_len"] = np.array([len(r) for r in texts.blanked], np.int64)
-    scratch = path.with_suffix(".part")
-    with scratch.open("wb") as file:
-        np.savez(file, **columns)  # type: ignore[arg-type]
-    scratch.replace(path)
-
-
-def _read_texts(path: Path) -> Texts:
-    with np.load(path, allow_pickle=False) as data:
-        told = json.loads(str(data["told"]))
-        tokens = np.split(data["tokens"], np.cumsum(data["tokens_len"])[:-1])
-        blanked = (
-            np.split(data["blanked"], np.cumsum(data["blanked_len"])[:-1]) if len(data["blanked_len"]) else []
-        )
-        picture = data["picture"]
-    return Texts(picture, told["text"], tokens, blanked, told["places"], told["words"], told["vocabulary"])
+"""Their captions are of family B: other templates and words than what is learnt from."""
 
 
 class _Batcher:
@@ -298,7 +100,9 @@ def train_search(
     prepared = time.perf_counter() - started
     run = _Run(recipe, learn, texts, check, checks, out, torch)
     run.fit(seconds, progress)
-    card = run.card({"prepare": round(prepared, 1), "all": round(time.perf_counter() - started, 1)})
+    card = run.card(
+        run.summed(encoder), {"prepare": round(prepared, 1), "all": round(time.perf_counter() - started, 1)}
+    )
     path = write(out, run.best, card)
     if run.finished:
         (out / "resume.pt").unlink(missing_ok=True)
@@ -308,7 +112,7 @@ def train_search(
 def _drawn(recipe: Recipe, store: Path, workers: int, progress: Progress | None) -> tuple[Pairs, Pairs]:
     learn = drawn.read(drawn.shards(store, recipe.seed, recipe.twins, "A", workers, progress))
     check = drawn.read(
-        drawn.shards(store, recipe.seed + VALIDATION, VALIDATION_TWINS, "A", workers, progress)
+        drawn.shards(store, recipe.seed + VALIDATION, VALIDATION_TWINS, "B", workers, progress)
     )
     return learn, check
 
@@ -456,7 +260,14 @@ class _Run:
     def _about(self) -> dict[str, Any]:
         return {"schema": SCHEMA_ID, **asdict(self.recipe.model), "words": self.texts.vocabulary}
 
-    def card(self, spent: dict[str, float]) -> dict[str, Any]:
+    def summed(self, encoder: Any) -> dict[str, float]:
+        """The weights of the stage ``sum``, fitted on the validation people with the best network."""
+        model = CrossModel(self.best, self._about())
+        rows = asked_rows(self.check, self.checks)
+        tokens, texts = [self.checks.tokens[r] for r in rows], [self.checks.text[r] for r in rows]
+        return fit_sum(model, self.check, tokens, texts, np.arange(len(rows)), encoder)
+
+    def card(self, summed: dict[str, float], spent: dict[str, float]) -> dict[str, Any]:
         """What was trained, on what, and how it came out."""
         return {
             "name": "cross-encoder over frozen tokens",
@@ -465,6 +276,7 @@ class _Run:
             "pairs": len(self.texts.text),
             "pictures": len(self.learn),
             "data_hash": self.data_hash,
+            "sum": summed,
             "validation": {"pictures": len(self.check), "R@1": self.best_score},
             "log": self.log,
             "seconds": spent,
@@ -515,11 +327,17 @@ class _Run:
         self.best = {k: v.numpy() for k, v in state["best"].items()}
 
 
+def asked_rows(check: Pairs, texts: Texts) -> list[int]:
+    """One caption of each picture, from the shorter or the longer half of its own: by turns, so that of every two pairs of
+    twins each state is asked once with either."""
+    starts = np.searchsorted(texts.picture, np.arange(len(check) + 1))
+    return [a + ((i + 1) // 2 % 2) * ((b - a) // 2) for i, (a, b) in enumerate(pairwise(starts.tolist()))]
+
+
 def validate(model: CrossModel, check: Pairs, texts: Texts) -> dict[str, float]:
     """R@1 in percent of one caption a picture (short and long by turns) against all pictures of ``check``."""
     seen = model.looks(Looks(check.tokens, check.geometry, check.p, check.known))
-    starts = np.searchsorted(texts.picture, np.arange(len(check) + 1))
-    rows = [a + (i % 2) * ((b - a) // 2) for i, (a, b) in enumerate(pairwise(starts.tolist()))]
+    rows = asked_rows(check, texts)
     scores = np.array([model.match(model.text(texts.tokens[r].astype(np.float32))[0], seen) for r in rows])
     found = ranks_of(scores, list(range(len(check))), list(range(len(check))))
     partners = HardNegatives(check.source_ids)

@@ -22,7 +22,7 @@ from oddwatch.encoders.xvlm.model import open_model  # noqa: E402
 from oddwatch.train.fulldata import Reader  # noqa: E402
 from oddwatch.train.fullnet import FullModel, evaluate  # noqa: E402
 from oddwatch.train.fullsize import FullRecipe, FullWeights, train_full  # noqa: E402
-from oddwatch.train.search import read_recipe, recipes  # noqa: E402
+from oddwatch.train.recipe import read_recipe, recipes  # noqa: E402
 
 TINY = Sizes("xvlm", 16, (2, 2), (2, 4), 4, 32, 30522, 64, 24, 3, 40, 2, 2, 20)
 RECIPE = FullRecipe(

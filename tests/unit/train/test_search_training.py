@@ -17,17 +17,9 @@ from oddwatch.describe.atoms import ATOMS, SCHEMA_ID
 from oddwatch.metrics.retrieval import ranks_of
 from oddwatch.search.cross import CrossModel, Looks, looks_of
 from oddwatch.train.pairs import Pairs
-from oddwatch.train.search import (
-    Recipe,
-    Shape,
-    Texts,
-    Weights,
-    encode_texts,
-    read_recipe,
-    recipes,
-    train_search,
-    validate,
-)
+from oddwatch.train.recipe import Recipe, Shape, Weights, read_recipe, recipes
+from oddwatch.train.search import train_search, validate
+from oddwatch.train.texts import Texts, encode_texts
 
 COLORS = ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")
 GEOMETRY = 12
