@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from oddwatch.core import Hit, Where
+from oddwatch.core import Hit, InputError, Where
 
 if TYPE_CHECKING:
     from oddwatch.core import ChatModel, Progress
     from oddwatch.gallery.store import Gallery as Store
     from oddwatch.pipeline.index import IndexOptions, IndexReport
     from oddwatch.pipeline.models import Models
+    from oddwatch.search.alike import Across
     from oddwatch.search.engine import Kind, SearchResult
     from oddwatch.search.stages import Stages
 
@@ -77,6 +78,7 @@ class Gallery:
         where: Where | None = None,
         kind: Kind = "auto",
         min_probability: float | None = None,
+        keep_within: float | None = None,
         like: str | Path | np.ndarray | None = None,
         stages: Sequence[str] | Stages | None = None,
         chat: ChatModel | None = None,
@@ -84,7 +86,8 @@ class Gallery:
         """Rank entries by a sentence and / or a picture of a person. See :func:`oddwatch.search.engine.search`.
 
         ``stages`` are names ("coarse", "facts", "cross", …) or what :meth:`stages` made of them; ``chat`` plays its part in
-        those that have one.
+        those that have one. ``keep_within`` (0–1) drops, of the first ``top`` hits, those below that share of the best
+        one's probability.
         """
         from oddwatch.pipeline.models import picture_vector
         from oddwatch.search.engine import search
@@ -92,7 +95,7 @@ class Gallery:
 
         vector = None if like is None else picture_vector(self.models, like)
         chosen = stages if stages is None or isinstance(stages, Stages) else self.stages(stages, chat=chat)
-        return search(
+        result = search(
             self.store,
             text,
             top=top,
@@ -103,6 +106,16 @@ class Gallery:
             sentence_encoder=self.models.sentence,
             stages=chosen,
         )
+        return result if keep_within is None else result.kept_within(keep_within)
+
+    def alike(
+        self, id: str, *, top: int = 10, across: Across = "all", where: Where | None = None
+    ) -> SearchResult:
+        """Rank the people who look like the person entry ``id``, across cameras, sources or all: similarity of looks, not
+        identity. Nothing is loaded or encoded. See :func:`oddwatch.search.alike.alike`."""
+        from oddwatch.search.alike import alike
+
+        return alike(self.store, id, top=top, across=across, where=where)
 
     def stages(
         self,
@@ -133,7 +146,13 @@ class Gallery:
         return build(names, Kit(self.store, self.models.sentence, chat, sees, own, matcher))
 
     def report(self, result: SearchResult, out: str | Path) -> Path:
-        """Write the answer as one self-contained HTML file."""
+        """Write the answer as one self-contained HTML file.
+
+        Raises:
+            InputError: the answer to :meth:`alike`, whose page would have to speak of matches.
+        """
+        if result.like is not None:
+            raise InputError("report", "there is no page of similar people yet", "use JSON, or clips")
         from oddwatch.pipeline.pictures import context_picture
         from oddwatch.report import render
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -24,10 +25,13 @@ from oddwatch.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from oddwatch.core import Hit
+    from oddwatch.core import Hit, Where
     from oddwatch.language.asking import Chat
+    from oddwatch.search.alike import Across
     from oddwatch.search.engine import SearchResult
     from oddwatch.search.stages import Stages
+
+DEFAULT = "coarse,facts"
 
 
 def search(
@@ -46,14 +50,29 @@ def search(
     min_probability: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Drop hits below this calibrated probability.")
     ] = None,
+    keep_within: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Drop hits below this share of the best hit's probability."),
+    ] = None,
     like: Annotated[Path | None, typer.Option(help="A picture of a person to find look-alikes of.")] = None,
+    like_entry: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="A person of the gallery to find look-alikes of: similarity of looks, not identity.",
+        ),
+    ] = None,
+    across: Annotated[
+        str | None,
+        typer.Option(help="With --like-entry: only other cameras, only other sources, or all (default)."),
+    ] = None,
     stages: Annotated[
         str,
         typer.Option(
             help="What to run, in order: coarse, facts, cross, blanks, anomalylmm, pairwise, ssdc, sum, rrf, blend; "
             "NAME:N looks at the best N."
         ),
-    ] = "coarse,facts",
+    ] = DEFAULT,
     llm: Annotated[
         str | None,
         typer.Option(
@@ -100,6 +119,16 @@ def search(
     if kind not in ("auto", "any", "person", "moment"):
         raise InputError("--kind", f"{kind!r} is not known", "auto, any, person or moment")
     where = Where(camera=camera, source=source, after=when(after, "--after"), before=when(before, "--before"))
+    if like_entry is not None:
+        only_looks = {
+            "a sentence": query is not None, "--like": like is not None, "--kind moment": kind == "moment",
+            "--min-probability": min_probability is not None, "--keep-within": keep_within is not None,
+            "--stages": stages != DEFAULT, "--dry-run": dry_run, "--html": html is not None,
+        }  # fmt: skip
+        _like_entry(gallery, like_entry, across or "all", top, where, only_looks, clips, json_)
+        return
+    if across is not None:
+        raise InputError("--across", "goes with --like-entry", "name an entry: oddwatch gallery list")
     names = read_names(stages)
     asked = [n for n in names if n.partition(":")[0] in CHAT_STAGES]
     with (
@@ -115,6 +144,7 @@ def search(
             where=where,
             kind=cast("Literal['auto', 'any', 'person', 'moment']", kind),
             min_probability=min_probability,
+            keep_within=None if dry_run else keep_within,
             like=like,
             stages=ready,
         )
@@ -133,6 +163,39 @@ def search(
             print_json({**result.to_json(), "stages": list(names), "model_calls": calls})
         else:
             _show(result, len(opened.store))
+
+
+def _like_entry(
+    gallery: Path,
+    id: str,
+    across: str,
+    top: int,
+    where: Where,
+    given: Mapping[str, bool],
+    clips: Path | None,
+    as_json: bool,
+) -> None:
+    """People who look like an entry; ``given`` says which options came along that it has no use for."""
+    from oddwatch.api import Gallery
+    from oddwatch.core import InputError
+
+    for option, there in given.items():
+        if there:
+            raise InputError(
+                "--like-entry", f"compares looks alone and takes no {option}", f"leave out {option}"
+            )
+    with Gallery.open(gallery, create=False) as opened:
+        result = opened.alike(id, top=top, across=cast("Across", across), where=where)
+        if clips is not None:
+            for path in opened.clips(result, clips):
+                note(f"clip: {shown(str(path))}")
+        if as_json:
+            print_json(result.to_json())
+            return
+        what = "the people most like" if result.hits else "nobody else to compare with"
+        say(f"{what} {id}, {len(opened.store)} entries searched; similarity of looks, not identity")
+        for line in table([_row(hit) for hit in result.hits], right=(0, 1, 3)) if result.hits else ():
+            say(line)
 
 
 def _plan(chosen: Stages, chat: Chat | None, result: SearchResult, as_json: bool) -> None:
@@ -173,7 +236,8 @@ def _row(hit: Hit) -> tuple[str, ...]:
     if hit.probability is not None:
         sure = f"{hit.probability:.0%}"
     else:
-        sure = f"{hit.stages['like']:.2f}" if "like" in hit.stages else ""
+        near = hit.stages.get("alike", hit.stages.get("like"))
+        sure = "" if near is None else f"{near:.2f}"
     words = [f"+{w}" for w in hit.reason.matched]
     words += [f"-{w}" for w in hit.reason.contradicted] + [f"?{w}" for w in hit.reason.unknown]
     where = shown(hit.source) + (f" [{hit.camera}]" if hit.camera else "")

@@ -19,6 +19,7 @@ from oddwatch.core import Entry, EntryKind, Evidence, Hit, InputError, Jsonable,
 from oddwatch.describe import match as matching
 from oddwatch.describe.atoms import SCHEMA_ID
 from oddwatch.describe.sentence import parse
+from oddwatch.scoring.cut import relative_cut
 from oddwatch.search.fuse import RRF_K, reach
 
 if TYPE_CHECKING:
@@ -40,12 +41,17 @@ DOING = frozenset({"posture", "action", "motion", "facing"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchResult(Jsonable):
-    """The parsed query, the ranking, whether the first hit passes the threshold, and seconds per step."""
+    """The parsed query, the ranking, whether the first hit passes the threshold, and seconds per step.
+
+    ``answer`` is "similar" where entries were compared with another by their looks (``oddwatch.search.alike``), which no
+    threshold decides; ``like`` then names that entry and says what the ranking means.
+    """
 
     query: Query
     hits: tuple[Hit, ...]
-    answer: Literal["matches", "nobody matches"]
+    answer: Literal["matches", "nobody matches", "similar"]
     timing: Mapping[str, float] = field(default_factory=dict)
+    like: Mapping[str, str] | None = None
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -57,8 +63,22 @@ class SearchResult(Jsonable):
         """The hit at ``rank``, counted from 0."""
         return self.hits[rank]
 
+    def kept_within(self, share: float) -> SearchResult:
+        """The hits whose probability is at least ``share`` (0–1) of the best one's, ranked anew.
+
+        Raises:
+            InputError: ``share`` outside 0–1, or hits without probabilities (found by a picture alone).
+        """
+        found = [h.probability for h in self.hits]
+        if found and all(p is None for p in found):
+            raise InputError("keep_within", "these hits have no probability", "search with a sentence")
+        kept = relative_cut(np.array([np.nan if p is None else p for p in found]), share)
+        chosen = [hit for hit, keep in zip(self.hits, kept.tolist(), strict=True) if keep]
+        hits = tuple(replace(hit, rank=rank) for rank, hit in enumerate(chosen, 1))
+        return replace(self, hits=hits, answer=_answer(hits))
+
     def to_json(self) -> dict[str, Any]:
-        """The object that ``search --json`` prints: query, parsed, hits, answer, timing."""
+        """The object that ``search --json`` prints: query, parsed, hits, answer, timing; like, where there is one."""
         parsed = self.query.to_json()
         text = parsed.pop("text")
         hits = [hit.to_json() for hit in self.hits]
@@ -68,6 +88,7 @@ class SearchResult(Jsonable):
             "hits": hits,
             "answer": self.answer,
             "timing": dict(self.timing),
+            **({} if self.like is None else {"like": dict(self.like)}),
         }
 
 
@@ -131,8 +152,11 @@ def search(
     hits = [replace(hit, rank=rank) for rank, hit in enumerate(shown, 1)]
     lap("reasons")
     timing["total"] = time.perf_counter() - started
-    answer: Literal["matches", "nobody matches"] = "matches" if hits and hits[0].match else "nobody matches"
-    return SearchResult(query, tuple(hits), answer, timing)
+    return SearchResult(query, tuple(hits), _answer(hits), timing)
+
+
+def _answer(hits: Sequence[Hit]) -> Literal["matches", "nobody matches"]:
+    return "matches" if hits and hits[0].match else "nobody matches"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
