@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from oddwatch.core import Box, Entry, Facts, Hit, Person, Pose, Query, View
+from oddwatch.core import Box, Entry, Facts, Hit, Person, Pose, View
 from oddwatch.describe.atoms import ATOMS, SCHEMA_ID
+from oddwatch.describe.sentence import parse
 from oddwatch.gallery import Gallery
 from oddwatch.pipeline.models import Models, spaces
-from oddwatch.search.cross import CrossStage, looks_of, packaged
+from oddwatch.search.cross import CrossStage, looks_of, packaged, prior_of
 
 SHORT = "a man in a red jacket and blue jeans lying on the ground outside"
 LONG = (
@@ -87,13 +88,14 @@ def main() -> None:
         _, looks = looks_of(gallery.get_many(ids))
         seen = model.looks(looks)
         for name, text in (("short", SHORT), ("long", LONG)):
-            query = Query(text)
+            query = parse(text, models.sentence)
             whole = timed(args.times, lambda q=query: stage.rerank(q, hits))
-            state = model.text(models.sentence.tokens([text])[0])[0]
+            state = model.text(models.sentence.tokens([text])[0])
             parts = {
                 "read": timed(args.times, lambda: looks_of(gallery.get_many(ids))),
                 "looks": timed(args.times, lambda: model.looks(looks)),
-                "match": timed(args.times, lambda s=state: model.match(s, seen)),
+                "slots": timed(args.times, lambda q=query: prior_of(q, looks)),
+                "match": timed(args.times, lambda s=state: model.match(s, seen, np.zeros(args.n))),
                 "sentence": timed(args.times, lambda t=text: models.sentence.tokens([t])),
             }
             rows.append(

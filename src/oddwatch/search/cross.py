@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from oddwatch.core import UNKNOWN, Entry, Hit, InputError, ModelError, Query
+from oddwatch.describe import match as matching
 from oddwatch.describe.atoms import GROUPS, SCHEMA_ID, members
 from oddwatch.describe.features import gains_of, geometry
 from oddwatch.describe.witness import Blank, Fill
@@ -71,10 +72,20 @@ def looks_of(entries: Sequence[Entry]) -> tuple[list[str], Looks]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """Encoded looks: ``tokens`` (N, M, d), and unit ``vectors`` (N, e) for the contrastive gate."""
+    """Encoded looks: ``tokens`` (N, M, d), and as many unit ``vectors`` for the contrastive gate."""
 
     tokens: np.ndarray
     vectors: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Read:
+    """An encoded sentence: ``states`` (T, d), unit ``vectors`` (T, d) for the contrastive gate, and how much each word
+    ``counts`` (T,) in it, which adds up to 1."""
+
+    states: np.ndarray
+    vectors: np.ndarray
+    counts: np.ndarray
 
 
 class CrossModel:
@@ -86,18 +97,17 @@ class CrossModel:
 
     def __init__(self, arrays: Mapping[str, np.ndarray], card: Mapping[str, Any]) -> None:
         if card.get("schema") != SCHEMA_ID:
-            raise ModelError(
-                "cross-encoder", f"made for facts {card.get('schema')}, not {SCHEMA_ID}", "train it again"
-            )
+            made = f"made for facts {card.get('schema')}, not {SCHEMA_ID}"
+            raise ModelError(f"cross-encoder: {made} (train it again: oddwatch train search)")
         self.card = dict(card)
         if missing := {"heads", "layers", "pose", "facts"} - set(card):
-            raise ModelError("cross-encoder", f"its card does not tell {', '.join(sorted(missing))}")
+            raise ModelError(f"cross-encoder: its card does not tell {', '.join(sorted(missing))}")
         self.heads, self.layers = int(card["heads"]), int(card["layers"])
         self.pose, self.facts = bool(card["pose"]), bool(card["facts"])
         self._w = {k: np.asarray(v, np.float32) for k, v in arrays.items()}
         self._groups = [np.array(members(g)) for g in SEEN_GROUPS]
         if "text.weight" not in self._w or "itm_out.weight" not in self._w:
-            raise ModelError("cross-encoder", "not the weights of a cross-encoder", "oddwatch train search")
+            raise ModelError("cross-encoder: not the weights of one (make some: oddwatch train search)")
 
     @classmethod
     def load(cls, path: str | Path) -> CrossModel:
@@ -115,12 +125,12 @@ class CrossModel:
             card = json.loads((Path(path) / "cross.json").read_text(encoding="utf-8"))
             arrays = load(blob)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(str(path), f"no cross-encoder could be read: {error}") from error
+            raise ModelError(f"{path}: no cross-encoder could be read: {error}") from error
         except Exception as error:
-            raise ModelError(str(path), f"damaged weights: {error}") from error
+            raise ModelError(f"{path}: damaged weights: {error}") from error
         told = card.get("blake2b") if isinstance(card, dict) else None
         if hashlib.blake2b(blob, digest_size=16).hexdigest() != told:
-            raise ModelError(str(path), "the weights are not those its card describes", "train or copy again")
+            raise ModelError(f"{path}: the weights are not those its card describes (train or copy again)")
         return cls(arrays, card)
 
     @property
@@ -128,10 +138,12 @@ class CrossModel:
         """Names the weights."""
         return f"cross-encoder:{str(self.card.get('blake2b', 'untrained'))[:12]}"
 
-    def text(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(T, d) states and the unit vector (e,) of a sentence's frozen ``tokens`` (T, 384)."""
+    def text(self, tokens: np.ndarray) -> Read:
+        """A sentence of frozen ``tokens`` (T, 384), encoded."""
         x = self._norm(self._linear(tokens[:MOST_TOKENS], "text"), "text_norm")
-        return x, _unit(self._linear(x.mean(axis=0), "text_vector"))
+        counts = self._linear(x, "weight")[:, 0]
+        counts = np.exp(counts - counts.max())
+        return Read(x, _unit(x @ self._w["align.weight"].T), counts / counts.sum())
 
     def looks(self, seen: Looks) -> Seen:
         """The encoded looks; :meth:`match` may be asked of them many times."""
@@ -142,11 +154,19 @@ class CrossModel:
         if self.facts:
             parts = np.concatenate([parts, self._fact_tokens(seen.p, seen.known)], axis=1)
         y = self._norm(parts, "look_norm")
-        return Seen(y, _unit(self._linear(y.mean(axis=1), "look_vector")))
+        return Seen(y, _unit(y @ self._w["align.weight"].T))
 
-    def match(self, text: np.ndarray, seen: Seen) -> np.ndarray:
-        """(N,) log odds that the sentence with states ``text`` (T, d) fits each look. Only what [CLS] needs is computed."""
-        x = text[None]
+    def near(self, text: Read, seen: Seen) -> np.ndarray:
+        """(N,) token-wise similarity, −1 to 1 (FILIP, arXiv 2111.07783): every word's best answer among a look's tokens,
+        weighted by how much the word counts."""
+        best = (seen.vectors @ text.vectors.T).max(axis=1)
+        out: np.ndarray = best @ text.counts
+        return out
+
+    def match(self, text: Read, seen: Seen, prior: np.ndarray) -> np.ndarray:
+        """(N,) log odds that the sentence fits each look; ``prior`` (N,) is what its slots say (:func:`prior_of`), from which
+        the network starts. Only what [CLS] needs is computed."""
+        x = text.states[None]
         for i in range(self.layers):
             last = i == self.layers - 1
             n = self._norm(x, f"layers.{i}.self_norm")
@@ -156,8 +176,8 @@ class CrossModel:
             x = self._looked(i, x, seen)
         h = self._norm(x[:, 0], "itm_norm")
         logits = self._linear(_gelu(self._linear(h, "itm_in")), "itm_out")
-        out: np.ndarray = logits[:, 1] - logits[:, 0]
-        return out
+        out: np.ndarray = logits[:, 1] - logits[:, 0] + self._w["itm_near"] * self.near(text, seen)
+        return out + self._w["itm_prior"] * prior if self.facts else out
 
     @property
     def words(self) -> list[str]:
@@ -166,7 +186,7 @@ class CrossModel:
 
     def fill(self, tokens: np.ndarray, places: Sequence[int], seen: Seen) -> np.ndarray:
         """(N, K, words) log probabilities of the words hidden at ``places`` of a sentence with frozen ``tokens`` (T, 384)."""
-        x = self.text(tokens)[0][None]
+        x = self.text(tokens).states[None]
         for i in range(self.layers):
             n = self._norm(x, f"layers.{i}.self_norm")
             x = self._looked(i, x + self._attend(n, n, f"layers.{i}.self_attention"), seen)
@@ -208,7 +228,10 @@ class CrossModel:
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=-1, keepdims=True)
         mixed = (scores @ v).transpose(0, 2, 1, 3)
-        return self._linear(mixed.reshape(*mixed.shape[:2], v.shape[1] * v.shape[3]), f"{name}.o")
+        mixed = mixed.reshape(*mixed.shape[:2], v.shape[1] * v.shape[3])
+        if name.endswith("cross_attention"):
+            mixed = np.concatenate([mixed, asks * mixed], axis=-1)
+        return self._linear(mixed, f"{name}.o")
 
     def _heads(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(*x.shape[:2], self.heads, x.shape[2] // self.heads).transpose(0, 2, 1, 3)
@@ -234,6 +257,11 @@ def _gelu(x: np.ndarray) -> np.ndarray:
 def _unit(x: np.ndarray) -> np.ndarray:
     out: np.ndarray = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
     return out
+
+
+def prior_of(query: Query, looks: Looks) -> np.ndarray:
+    """(N,) what the slots of ``query`` say of the facts of each look: the score of the stage ``facts``."""
+    return matching.scores(query, looks.p, looks.known)
 
 
 @cache
@@ -274,10 +302,10 @@ class CrossStage:
         ids, looks = looks_of(self.shelf.get_many([h.id for h in head]))
         if len(ids) < 2:
             return list(hits)
-        text, vector = self.model.text(self.words.tokens([query.text], MOST_TOKENS)[0])
+        text = self.model.text(self.words.tokens([query.text], MOST_TOKENS)[0])
         seen = self.model.looks(looks)
-        odds = dict(zip(ids, self.model.match(text, seen).tolist(), strict=True))
-        near = dict(zip(ids, (seen.vectors @ vector).tolist(), strict=True))
+        odds = dict(zip(ids, self.model.match(text, seen, prior_of(query, looks)).tolist(), strict=True))
+        near = dict(zip(ids, self.model.near(text, seen).tolist(), strict=True))
         m, s = _spread([odds.get(h.id) for h in head]), _spread([near.get(h.id) for h in head])
         final = m + self.weight * s
         order = sorted(range(len(head)), key=lambda i: -final[i])

@@ -20,18 +20,20 @@ TEXT, PARTS = 384, 9
 
 
 class Attention(nn.Module):
-    """Multi-head attention with biases; ``keep`` (B, M) bool is False where a token is padding."""
+    """Multi-head attention with biases; ``keep`` (B, M) bool is False where a token is padding. With ``product`` the output
+    also sees what was asked times what was found, which is how a word learns early whether it was answered."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, product: bool = False) -> None:
         super().__init__()
-        self.heads = heads
-        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
+        self.heads, self.product = heads, product
+        self.q, self.k, self.v = (nn.Linear(dim, dim) for _ in range(3))
+        self.o = nn.Linear(dim * (1 + product), dim)
 
     def forward(self, asks: Tensor, told: Tensor, keep: Tensor | None = None) -> Tensor:
         q, k, v = (self._split(f(x)) for f, x in ((self.q, asks), (self.k, told), (self.v, told)))
         seen = None if keep is None else keep[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        return self.o(mixed.transpose(1, 2).flatten(2))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).flatten(2)
+        return self.o(torch.cat([mixed, asks * mixed], -1) if self.product else mixed)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -43,7 +45,7 @@ class Layer(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.self_norm, self.cross_norm, self.ffn_norm = (nn.LayerNorm(dim) for _ in range(3))
-        self.self_attention, self.cross_attention = Attention(dim, heads), Attention(dim, heads)
+        self.self_attention, self.cross_attention = Attention(dim, heads), Attention(dim, heads, True)
         self.ffn_in, self.ffn_out = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
 
     def read(self, x: Tensor, keep: Tensor) -> Tensor:
@@ -77,7 +79,6 @@ class CrossNet(nn.Module):
         dim: int = 128,
         heads: int = 4,
         layers: int = 2,
-        vector: int = 96,
         pose: bool = True,
         facts: bool = True,
         words: int = 0,
@@ -90,16 +91,11 @@ class CrossNet(nn.Module):
             raise InputError("heads", f"expected a divisor of {dim}, got {heads}")
         self.drop, self.parts_drop, self.facts_drop = drop, parts_drop, facts_drop
         self.facts, self.pose = facts, pose
-        self.text, self.text_norm, self.text_vector = (
-            nn.Linear(TEXT, dim),
-            nn.LayerNorm(dim),
-            nn.Linear(dim, vector),
-        )
-        self.parts, self.look_norm, self.look_vector = (
-            nn.Linear(TEXT, dim),
-            nn.LayerNorm(dim),
-            nn.Linear(dim, vector),
-        )
+        self.text, self.text_norm, self.weight = nn.Linear(TEXT, dim), nn.LayerNorm(dim), nn.Linear(dim, 1)
+        self.parts, self.look_norm = nn.Linear(TEXT, dim), nn.LayerNorm(dim)
+        self.align = nn.Linear(dim, dim, bias=False)
+        nn.init.orthogonal_(self.text.weight)
+        nn.init.eye_(self.align.weight)
         self.place = nn.Parameter(torch.randn(PARTS, dim) * 0.02)
         if pose:
             spread = geometry.std(axis=0)
@@ -112,8 +108,8 @@ class CrossNet(nn.Module):
             self.pose_norm, self.pose_attention = nn.LayerNorm(dim), Attention(dim, heads)
         if facts:
             self.facts_atom = nn.Parameter(torch.randn(len(ATOMS), dim) * 0.1)
-            self.facts_group = nn.Parameter(torch.randn(len(SEEN_GROUPS), dim) * 0.1)
-            self.facts_known = nn.Parameter(torch.randn(len(SEEN_GROUPS), dim) * 0.1)
+            self.facts_group = nn.Parameter(torch.randn(len(SEEN_GROUPS), dim) * 0.02)
+            self.facts_known = nn.Parameter(torch.randn(len(SEEN_GROUPS), dim) * 0.02)
             belongs = np.zeros((len(SEEN_GROUPS), len(ATOMS)), np.float32)
             for row, group in zip(belongs, SEEN_GROUPS, strict=True):
                 row[members(group)] = 1
@@ -127,22 +123,31 @@ class CrossNet(nn.Module):
         if words:
             self.cloze_norm, self.cloze_out = nn.LayerNorm(dim), nn.Linear(dim, words)
         self.log_temperature = nn.Parameter(torch.tensor(float(np.log(0.07))))
+        self.itm_near, self.itm_prior = nn.Parameter(torch.tensor(5.0)), nn.Parameter(torch.tensor(4.0))
 
     @property
     def temperature(self) -> Tensor:
         """Learnable, held within 0.01–0.5 (0.07 at the start)."""
         return self.log_temperature.exp().clamp(0.01, 0.5)
 
-    def encode_text(self, tokens: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, d) states and (B, e) unit vectors of frozen tokens (B, T, 384), ``keep`` (B, T) bool."""
+    def name_facts(self, words: np.ndarray) -> None:
+        """Start every atom's vector where the sentence's words for it are: ``words`` (A, 384) frozen tokens of its name."""
+        if self.facts:
+            with torch.no_grad():
+                named = torch.from_numpy(words - words.mean(axis=0)).float() @ self.text.weight.T
+                self.facts_atom.copy_(0.5 * named / named.norm(dim=1, keepdim=True).clamp(min=1e-6))
+
+    def encode_text(self, tokens: Tensor, keep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, d) states, (B, T, d) unit vectors for the contrastive gate, and (B, T) how much each word counts in it (adds up
+        to 1) of frozen tokens (B, T, 384), ``keep`` (B, T) bool."""
         x = self.text_norm(self.text(tokens))
-        weight = keep.float() / keep.sum(1, keepdim=True)
-        return x, F.normalize(self.text_vector(torch.einsum("btd,bt->bd", x, weight)), dim=-1)
+        counts = self.weight(x)[..., 0].masked_fill(~keep, float("-inf")).softmax(1)
+        return x, F.normalize(self.align(x), dim=-1), counts
 
     def encode_looks(
         self, tokens: Tensor, geometry: Tensor, evidence: Tensor, known: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(B, M, d) tokens and (B, e) unit vectors: part tokens (B, 9, 384) of unit length, pose numbers (B, G),
+        """(B, M, d) tokens, and as many unit vectors for the contrastive gate: part tokens (B, 9, 384) of unit length, pose numbers (B, G),
         evidence and whether it is known (B, A)."""
         parts = self.parts(F.dropout(tokens, self.parts_drop, self.training)) + self.place
         if self.pose:
@@ -158,14 +163,21 @@ class CrossNet(nn.Module):
             any_known = (torch.einsum("ba,ga->bg", known, self.belongs) > 0).float()
             parts = torch.cat([parts, rows + any_known[..., None] * self.facts_known], dim=1)
         y = self.look_norm(parts)
-        return y, F.normalize(self.look_vector(y.mean(1)), dim=-1)
+        return y, F.normalize(self.align(y), dim=-1)
+
+    def near(self, words: Tensor, counts: Tensor, looks: Tensor) -> Tensor:
+        """(B, Q) token-wise similarity (FILIP, arXiv 2111.07783) of B looks (B, M, d) with Q sentences (Q, T, d): every word's
+        best answer, weighted by how much the word counts."""
+        best = torch.einsum("qtd,bmd->bqtm", words, looks).amax(-1)
+        return torch.einsum("bqt,qt->bq", best, counts)
 
     def read(self, x: Tensor, keep: Tensor) -> Tensor:
         """The first layer's look at the sentence itself."""
         return self.layers[0].read(x, keep)
 
-    def match(self, read: Tensor, keep: Tensor, seen: Tensor) -> Tensor:
-        """(P, 2) logits, no match and match, of P pairs: first-layer states (P, T, d), and looks (P, M, d)."""
+    def match(self, read: Tensor, keep: Tensor, seen: Tensor, near: Tensor, prior: Tensor) -> Tensor:
+        """(P, 2) logits, no match and match, of P pairs: first-layer states (P, T, d), looks (P, M, d), how ``near`` (P,) the
+        two are, and what the slots say (P,): the head starts from both and learns what is left."""
         x = read
         for i, layer in enumerate(self.layers):
             if i == len(self.layers) - 1:
@@ -174,7 +186,9 @@ class CrossNet(nn.Module):
                 x = layer.read(x, keep)
             x = layer.look(x, seen, self.drop)
         h = F.gelu(self.itm_in(self.itm_norm(x[:, 0])), approximate="tanh")
-        return self.itm_out(h)
+        logits = self.itm_out(h)
+        start = self.itm_near * near + (self.itm_prior * prior if self.facts else 0)
+        return logits + torch.stack([torch.zeros_like(near), start], dim=-1)
 
     def fill(self, read: Tensor, keep: Tensor, seen: Tensor, blanks: Tensor) -> Tensor:
         """(P, K, words) logits of the words hidden at token places ``blanks`` (P, K)."""

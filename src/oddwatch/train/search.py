@@ -29,7 +29,7 @@ from oddwatch.train import pairs as drawn
 from oddwatch.train.negatives import HardNegatives, merged_ids
 from oddwatch.train.pairs import Pairs
 from oddwatch.train.recipe import Recipe
-from oddwatch.train.texts import MOST_BLANKS, Texts, encode_texts
+from oddwatch.train.texts import MOST_BLANKS, Texts, atom_words, encode_texts
 from oddwatch.train.weigh_stages import fit_sum
 
 VALIDATION = 499_993
@@ -98,10 +98,10 @@ def train_search(
     texts = encode_texts(learn, encoder, recipe.losses.mlm > 0, progress, store)
     checks = encode_texts(check, encoder, False, None, store)
     prepared = time.perf_counter() - started
-    run = _Run(recipe, learn, texts, check, checks, out, torch)
+    run = _Run(recipe, learn, texts, check, checks, out, torch, atom_words(encoder))
     run.fit(seconds, progress)
     card = run.card(
-        run.summed(encoder), {"prepare": round(prepared, 1), "all": round(time.perf_counter() - started, 1)}
+        run.summed(), {"prepare": round(prepared, 1), "all": round(time.perf_counter() - started, 1)}
     )
     path = write(out, run.best, card)
     if run.finished:
@@ -133,7 +133,15 @@ class _Run:
     """One training: network, optimiser, what was best so far, and the epoch reached."""
 
     def __init__(
-        self, recipe: Recipe, learn: Pairs, texts: Texts, check: Pairs, checks: Texts, out: Path, torch: Any
+        self,
+        recipe: Recipe,
+        learn: Pairs,
+        texts: Texts,
+        check: Pairs,
+        checks: Texts,
+        out: Path,
+        torch: Any,
+        names: np.ndarray,
     ) -> None:
         from oddwatch.train.crossnet import CrossNet
         from oddwatch.train.schedule import linear_schedule, parameter_groups, step_schedule
@@ -143,7 +151,8 @@ class _Run:
         self.data_hash = drawn.fingerprint(learn)
         shape = asdict(recipe.model)
         self.net = CrossNet(learn.geometry, words=len(texts.vocabulary), **shape)
-        groups = parameter_groups(self.net.named_parameters(), faster=(r"^itm_|_vector",), lr=recipe.lr)
+        self.net.name_facts(names)
+        groups = parameter_groups(self.net.named_parameters(), faster=(r"^itm_",), lr=recipe.lr)
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-8)
         self.steps = recipe.epochs * len(texts.batches(learn, recipe.batch, np.random.default_rng(0)))
         if self.steps < 2:
@@ -199,18 +208,22 @@ class _Run:
         torch, net, w = self.torch, self.net, self.recipe.losses
         pictures = self.texts.picture[rows]
         tokens, keep = self.batches.padded([self.texts.tokens[i] for i in rows])
-        states, text = net.encode_text(tokens, keep)
+        states, words, counts = net.encode_text(tokens, keep)
         seen, look = net.encode_looks(*self.batches.looks(pictures))
         ids = torch.from_numpy(merged_ids(pictures.tolist(), [self.texts.text[i] for i in rows]))
-        logits = losses.similarity(look, text, net.temperature)
+        near = net.near(words, counts, look)
+        logits = near / net.temperature
+        slots = torch.from_numpy(self.texts.priors(rows, looks_at(self.learn, pictures))).T
         told = {"itc": losses.itc_loss_of(logits, ids, w.smoothing)}
         read = net.read(states, keep)
-        asked = losses.itm_pairs(logits, ids)
+        # Negatives that both the gate and the slots take for a match are the hard ones.
+        asked = losses.itm_pairs(logits + net.itm_prior * slots if net.facts else logits, ids)
         text_of, image_of = asked.text, asked.image
         hard = self._opposites(pictures) if w.hard else np.empty((2, 0), np.int64)
         text_of = torch.cat([text_of, torch.from_numpy(hard[0])])
         image_of = torch.cat([image_of, torch.from_numpy(hard[1])])
-        matched = net.match(read[text_of], keep[text_of], seen[image_of])
+        pair = (image_of, text_of)
+        matched = net.match(read[text_of], keep[text_of], seen[image_of], near[pair], slots[pair])
         told["itm"] = losses.itm_loss(matched[: len(asked)], asked.labels)
         if hard.size:
             told["hard"] = losses.hard_pair_loss(matched[len(asked) :])
@@ -260,12 +273,12 @@ class _Run:
     def _about(self) -> dict[str, Any]:
         return {"schema": SCHEMA_ID, **asdict(self.recipe.model), "words": self.texts.vocabulary}
 
-    def summed(self, encoder: Any) -> dict[str, float]:
+    def summed(self) -> dict[str, float]:
         """The weights of the stage ``sum``, fitted on the validation people with the best network."""
         model = CrossModel(self.best, self._about())
         rows = asked_rows(self.check, self.checks)
-        tokens, texts = [self.checks.tokens[r] for r in rows], [self.checks.text[r] for r in rows]
-        return fit_sum(model, self.check, tokens, texts, np.arange(len(rows)), encoder)
+        prior = self.checks.priors(np.array(rows), looks_at(self.check))
+        return fit_sum(prior, scores_of(model, self.check, self.checks))
 
     def card(self, summed: dict[str, float], spent: dict[str, float]) -> dict[str, Any]:
         """What was trained, on what, and how it came out."""
@@ -327,6 +340,12 @@ class _Run:
         self.best = {k: v.numpy() for k, v in state["best"].items()}
 
 
+def looks_at(data: Pairs, at: np.ndarray | None = None) -> Looks:
+    """What a gallery would keep of the pictures ``at`` of ``data``; of all without it."""
+    rows = slice(None) if at is None else at
+    return Looks(data.tokens[rows], data.geometry[rows], data.p[rows], data.known[rows])
+
+
 def asked_rows(check: Pairs, texts: Texts) -> list[int]:
     """One caption of each picture, from the shorter or the longer half of its own: by turns, so that of every two pairs of
     twins each state is asked once with either."""
@@ -334,11 +353,17 @@ def asked_rows(check: Pairs, texts: Texts) -> list[int]:
     return [a + ((i + 1) // 2 % 2) * ((b - a) // 2) for i, (a, b) in enumerate(pairwise(starts.tolist()))]
 
 
+def scores_of(model: CrossModel, check: Pairs, texts: Texts) -> np.ndarray:
+    """(N, N) log odds of one caption a picture (:func:`asked_rows`) with all pictures of ``check``."""
+    looks, rows = looks_at(check), asked_rows(check, texts)
+    seen, prior = model.looks(looks), texts.priors(np.array(rows), looks)
+    read = (model.text(texts.tokens[r].astype(np.float32)) for r in rows)
+    return np.array([model.match(text, seen, p) for text, p in zip(read, prior, strict=True)])
+
+
 def validate(model: CrossModel, check: Pairs, texts: Texts) -> dict[str, float]:
-    """R@1 in percent of one caption a picture (short and long by turns) against all pictures of ``check``."""
-    seen = model.looks(Looks(check.tokens, check.geometry, check.p, check.known))
-    rows = asked_rows(check, texts)
-    scores = np.array([model.match(model.text(texts.tokens[r].astype(np.float32))[0], seen) for r in rows])
+    """R@1 in percent of one caption a picture against all pictures of ``check``."""
+    scores = scores_of(model, check, texts)
     found = ranks_of(scores, list(range(len(check))), list(range(len(check))))
     partners = HardNegatives(check.source_ids)
     ahead = [scores[i, i] > scores[i, t] for i in range(len(check)) for t in partners.candidates(i)]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from oddwatch.core import Progress
+from oddwatch.core import InputError, Progress, Query
+from oddwatch.describe.atoms import ATOMS
+from oddwatch.describe.sentence import parse
 from oddwatch.search.cloze import generate
-from oddwatch.search.cross import MOST_TOKENS, parts_of
+from oddwatch.search.cross import MOST_TOKENS, Looks, parts_of, prior_of
 from oddwatch.train import pairs as drawn
 from oddwatch.train.pairs import Pairs
 
@@ -22,10 +24,33 @@ RAREST = 20
 MOST_BLANKS = 6
 
 
+NOUNS = {
+    "upper": "jacket", "lower": "trousers", "feet": "shoes", "hair": "hair", "head": "hat", "bag": "bag",
+    "place.color": "background",
+}  # fmt: skip
+"""What the words of a group of facts are said of, where that is a thing and not the person."""
+
+
+def atom_words(encoder: Any) -> np.ndarray:
+    """(A, 384) frozen tokens of every atom's words as said in a sentence: of *red* in "a person with a red jacket"."""
+    said = []
+    for atom in ATOMS:
+        group, _, value = atom.rpartition(".")
+        noun = NOUNS.get(group, NOUNS.get(group.partition(".")[0], ""))
+        tail = f" {noun}" if noun and not group.endswith(("wear", "type")) else ""
+        said.append(("a person with a" if tail else "a person", value.replace("_", " "), tail))
+    whole = encoder.tokens(["".join((head, " ", value, tail)) for head, value, tail in said])
+    # [CLS] and the words before come first; [SEP] and the words after last.
+    first = [len(t) - 1 for t in encoder.tokens([head for head, _, _ in said])]
+    last = [len(t) - 2 for t in encoder.tokens([tail for _, _, tail in said])]
+    rows = [w[a : len(w) - 1 - b] for w, a, b in zip(whole, first, last, strict=True)]
+    return np.array([row.mean(axis=0) for row in rows])
+
+
 @dataclass(slots=True, eq=False)
 class Texts:
     """The captions of :class:`Pairs` as frozen tokens. Caption i belongs to picture ``picture[i]``; ``blanked`` are its
-    tokens with doing and colour words hidden, ``places`` and ``words`` (numbers in ``vocabulary``) what is hidden."""
+    tokens with doing and colour words hidden, ``places`` and ``words`` (numbers in ``vocabulary``) what is hidden; ``queries`` what the parser reads in them."""
 
     picture: np.ndarray
     text: list[str]
@@ -34,6 +59,11 @@ class Texts:
     places: list[list[int]] = field(default_factory=list)
     words: list[list[int]] = field(default_factory=list)
     vocabulary: list[str] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)
+
+    def priors(self, rows: np.ndarray, looks: Looks) -> np.ndarray:
+        """(R, N) float32 what the slots of the captions ``rows`` say of each look."""
+        return np.array([prior_of(self.queries[i], looks) for i in rows], np.float32)
 
     def batches(self, data: Pairs, size: int, rng: np.random.Generator) -> list[np.ndarray]:
         """One epoch: batches of whole videos, so that every hard negative is at hand, with a caption of each picture;
@@ -73,11 +103,12 @@ def encode_texts(
 
     With a folder ``store`` the result is kept there and read again for the same data.
     """
+    queries = [read(text, encoder) for own in data.captions for text in own]
     name = f"texts_{drawn.fingerprint(data)}{'_cloze' if cloze else ''}.npz"
     if store is not None and (store / name).exists():
-        return _read_texts(store / name)
+        return replace(_read_texts(store / name), queries=queries)
     flat = [(i, text) for i, own in enumerate(data.captions) for text in own]
-    out = Texts(np.array([i for i, _ in flat]), [t for _, t in flat], [])
+    out = Texts(np.array([i for i, _ in flat]), [t for _, t in flat], [], queries=queries)
     for start in range(0, len(flat), 512):
         found = encoder.tokens(out.text[start : start + 512], MOST_TOKENS)
         out.tokens += [t.astype(np.float16) for t in found]
@@ -88,6 +119,14 @@ def encode_texts(
     if store is not None:
         _write_texts(out, store / name)
     return out
+
+
+def read(text: str, encoder: Any) -> Query:
+    """What the parser reads in a caption; nothing where it refuses it."""
+    try:
+        return parse(text, encoder)
+    except InputError:
+        return Query(text)
 
 
 def _hide(out: Texts, encoder: Any, progress: Progress | None) -> None:
