@@ -12,12 +12,16 @@ from oddwatch.core import InputError, to_jsonable
 Row = Mapping[str, Any]
 
 LAYOUT: dict[str, tuple[str, ...]] = {
-    "text to picture": ("system", "queries", "n_queries", "gallery", "R@1", "R@5", "R@10", "mAP", "mINP", "seconds_per_query"),
+    "text to picture": ("system", "queries", "n_queries", "gallery", "R@1", "R@5", "R@10", "mAP", "mINP", "train_pairs",
+                        "model_calls", "seconds_per_query"),
+    "drawn people": ("system", "facts", "queries", "n", "n_queries", "gallery", "R@1", "R@5", "R@10", "mAP", "own twin first",
+                     "train_pairs", "model_calls", "seconds_per_query"),
     "text to moment": ("system", "queries", "n_queries", "gallery", "relevant", "R@1", "R@5", "R@10", "mAP"),
     "facts": ("fact", "equivalence", "n", "accuracy", "balanced_accuracy", "coverage", "accuracy_known"),
     "nobody matches": ("gallery", "n_true", "right_matches", "n_false", "right_nobody", "auc"),
     "paired": ("system", "against", "n_queries", "R@1 gain", "R@1 p", "only_default", "only_other", "mcnemar p",
                "mAP gain", "mAP p"),
+    "same person": ("system", "queries", "gallery", "R@1", "R@5", "mAP"),
     "twins": ("queries", "people", "pictures", "n", "right", "rate", "chance"),
     "slots": ("slot", "true_matched", "true_contradicted", "true_unknown", "wrong_matched", "wrong_contradicted",
               "wrong_unknown", "lost", "won", "n_queries", "not_first", "words_unread"),
@@ -106,9 +110,18 @@ def filled(page: str, results: str | Path) -> str:
         _, closed, rest = rest.partition(END.format(name))
         if not found or not closed or not name.replace("-", "").replace("_", "").isalnum():
             raise InputError("page", f"the mark <!-- begin {name[:40]} --> has no end")
-        body = markdown(read_rows(Path(results) / f"{name}.json"))
+        body = _body(read_rows(Path(results) / f"{name}.json"))
         done.append(f"{before}{BEGIN.format(name)}\n\n{body}\n{END.format(name)}")
     return "".join(done) + rest
+
+
+def _body(rows: Sequence[Row]) -> str:
+    """The tables of a result file: those of the language simulation by N and error rate, all others row by row."""
+    from oddwatch.bench import simulation
+
+    if rows and rows[0].get("protocol") == simulation.PROTOCOL:
+        return simulation.pivot([r for r in rows if r.get("weighting") == "equal"]) + "\n"
+    return markdown(rows)
 
 
 def fill_page(page: str | Path, results: str | Path, check: bool = False) -> bool:

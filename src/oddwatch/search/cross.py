@@ -143,7 +143,7 @@ class CrossModel:
         x = self._norm(self._linear(tokens[:MOST_TOKENS], "text"), "text_norm")
         counts = self._linear(x, "weight")[:, 0]
         counts = np.exp(counts - counts.max())
-        return Read(x, _unit(x @ self._w["align.weight"].T), counts / counts.sum())
+        return Read(x, _unit(x), counts / counts.sum())
 
     def looks(self, seen: Looks) -> Seen:
         """The encoded looks; :meth:`match` may be asked of them many times."""

@@ -94,7 +94,6 @@ class CrossNet(nn.Module):
         self.text, self.text_norm, self.weight = nn.Linear(TEXT, dim), nn.LayerNorm(dim), nn.Linear(dim, 1)
         self.parts, self.look_norm = nn.Linear(TEXT, dim), nn.LayerNorm(dim)
         self.align = nn.Linear(dim, dim, bias=False)
-        nn.init.orthogonal_(self.text.weight)
         nn.init.eye_(self.align.weight)
         self.place = nn.Parameter(torch.randn(PARTS, dim) * 0.02)
         if pose:
@@ -130,6 +129,18 @@ class CrossNet(nn.Module):
         """Learnable, held within 0.01–0.5 (0.07 at the start)."""
         return self.log_temperature.exp().clamp(0.01, 0.5)
 
+    def keep_words(self, tokens: np.ndarray) -> None:
+        """Fix the sentence's projection as the principal components of frozen ``tokens`` (K, 384): words that were never
+        learnt from stay beside those they are like, which a learnt projection of a few hundred words would not do."""
+        mean = tokens.mean(axis=0)
+        _, spread, axes = np.linalg.svd(tokens - mean, full_matrices=False)
+        dim = self.text.out_features
+        weight = axes[:dim] / (spread[:dim].mean() / np.sqrt(len(tokens)))
+        with torch.no_grad():
+            self.text.weight.copy_(torch.from_numpy(weight))
+            self.text.bias.copy_(torch.from_numpy(-weight @ mean))
+        self.text.requires_grad_(False)
+
     def name_facts(self, words: np.ndarray) -> None:
         """Start every atom's vector where the sentence's words for it are: ``words`` (A, 384) frozen tokens of its name."""
         if self.facts:
@@ -142,7 +153,7 @@ class CrossNet(nn.Module):
         to 1) of frozen tokens (B, T, 384), ``keep`` (B, T) bool."""
         x = self.text_norm(self.text(tokens))
         counts = self.weight(x)[..., 0].masked_fill(~keep, float("-inf")).softmax(1)
-        return x, F.normalize(self.align(x), dim=-1), counts
+        return x, F.normalize(x, dim=-1), counts
 
     def encode_looks(
         self, tokens: Tensor, geometry: Tensor, evidence: Tensor, known: Tensor

@@ -14,7 +14,8 @@ from oddwatch.train.fullsize import FullRecipe
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The network's size, and which parts of it are on."""
+    """The network's size, which parts of it are on, and what share of words, part tokens and groups of facts it must do without
+    while it learns."""
 
     dim: int = 128
     heads: int = 4
@@ -23,6 +24,7 @@ class Shape:
     facts: bool = True
     parts_drop: float = 0.2
     facts_drop: float = 0.15
+    words_drop: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class Weights:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One training run. ``twins`` pairs are drawn with ``seed`` unless data is given; ``lr`` is the highest rate;
-    ``schedule`` of X-VLM (linear) or CMP (step), ``warmup`` in steps; ``patience`` in epochs; ``then`` names the offline
+    ``schedule`` of X-VLM (linear) or CMP (step), ``warmup`` in steps; ``patience`` in epochs; in every second caption the
+    share ``otherwise`` of the words that have synonyms is replaced by one; ``then`` names the offline
     stages that the system applies after it."""
 
     name: str
@@ -52,6 +55,7 @@ class Recipe:
     warmup: int = 200
     schedule: Literal["linear", "step"] = "linear"
     patience: int = 4
+    otherwise: float = 0.0
     then: tuple[str, ...] = ()
     model: Shape = Shape()
     losses: Weights = Weights()

@@ -34,6 +34,8 @@ from oddwatch.train.weigh_stages import fit_sum
 
 VALIDATION = 499_993
 """Added to a recipe's seed for the validation people."""
+KEPT_TOKENS = 20_000
+"""Word pieces that the sentence's projection is made of."""
 VALIDATION_TWINS = 100
 """Their captions are of family B: other templates and words than what is learnt from."""
 
@@ -95,7 +97,7 @@ def train_search(
     store.mkdir(parents=True, exist_ok=True)
     learn, check = _split(data, recipe.seed) if data is not None else _drawn(recipe, store, workers, progress)
     encoder = Models(threads=threads).sentence
-    texts = encode_texts(learn, encoder, recipe.losses.mlm > 0, progress, store)
+    texts = encode_texts(learn, encoder, recipe.losses.mlm > 0, progress, store, recipe.otherwise)
     checks = encode_texts(check, encoder, False, None, store)
     prepared = time.perf_counter() - started
     run = _Run(recipe, learn, texts, check, checks, out, torch, atom_words(encoder))
@@ -149,8 +151,9 @@ class _Run:
         self.recipe, self.learn, self.texts, self.check, self.checks = recipe, learn, texts, check, checks
         self.torch, self.out = torch, out
         self.data_hash = drawn.fingerprint(learn)
-        shape = asdict(recipe.model)
+        shape = {k: v for k, v in asdict(recipe.model).items() if k != "words_drop"}
         self.net = CrossNet(learn.geometry, words=len(texts.vocabulary), **shape)
+        self.net.keep_words(texts.sample(KEPT_TOKENS, recipe.seed))
         self.net.name_facts(names)
         groups = parameter_groups(self.net.named_parameters(), faster=(r"^itm_",), lr=recipe.lr)
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-8)
@@ -208,6 +211,7 @@ class _Run:
         torch, net, w = self.torch, self.net, self.recipe.losses
         pictures = self.texts.picture[rows]
         tokens, keep = self.batches.padded([self.texts.tokens[i] for i in rows])
+        keep[:, 1:] &= torch.rand(keep.shape)[:, 1:] >= self.recipe.model.words_drop
         states, words, counts = net.encode_text(tokens, keep)
         seen, look = net.encode_looks(*self.batches.looks(pictures))
         ids = torch.from_numpy(merged_ids(pictures.tolist(), [self.texts.text[i] for i in rows]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -17,6 +18,7 @@ from oddwatch.describe.sentence import parse
 from oddwatch.search.cloze import generate
 from oddwatch.search.cross import MOST_TOKENS, Looks, parts_of, prior_of
 from oddwatch.train import pairs as drawn
+from oddwatch.train.augment import replace_synonyms, synonyms
 from oddwatch.train.pairs import Pairs
 
 RAREST = 20
@@ -61,6 +63,17 @@ class Texts:
     vocabulary: list[str] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
 
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """At most ``count`` (K, 384) float32 token vectors of random captions, without [CLS] and [SEP]."""
+        order = np.random.default_rng(seed).permutation(len(self.tokens))
+        picked, n = [], 0
+        for i in order:
+            if n >= count:
+                break
+            picked.append(self.tokens[i][1:-1])
+            n += len(picked[-1])
+        return np.concatenate(picked)[:count].astype(np.float32)
+
     def priors(self, rows: np.ndarray, looks: Looks) -> np.ndarray:
         """(R, N) float32 what the slots of the captions ``rows`` say of each look."""
         return np.array([prior_of(self.queries[i], looks) for i in rows], np.float32)
@@ -96,18 +109,36 @@ def _half(captions: np.ndarray, half: int) -> np.ndarray:
     return captions[cut:] if half or len(captions) < 2 else captions[:cut]
 
 
+def said_otherwise(text: str, share: float, rng: np.random.Generator) -> str:
+    """The caption in lower case with ``share`` of the words that have synonyms replaced by one (``train.augment``)."""
+    words = re.findall(r"[a-z'-]+|[^\sa-z'-]", text.lower())
+    count = round(share * sum(bool(synonyms(w)) for w in dict.fromkeys(words)))
+    return " ".join(replace_synonyms(words, count, rng)).replace(" ,", ",").replace(" .", ".")
+
+
 def encode_texts(
-    data: Pairs, encoder: Any, cloze: bool, progress: Progress | None = None, store: Path | None = None
+    data: Pairs,
+    encoder: Any,
+    cloze: bool,
+    progress: Progress | None = None,
+    store: Path | None = None,
+    otherwise: float = 0.0,
 ) -> Texts:
-    """All captions through the frozen sentence encoder; with ``cloze`` every second one also with its words hidden.
+    """All captions through the frozen sentence encoder; with ``cloze`` every second one also with its words hidden, and with
+    ``otherwise`` in the others that share of the words that have some said otherwise.
 
     With a folder ``store`` the result is kept there and read again for the same data.
     """
-    queries = [read(text, encoder) for own in data.captions for text in own]
-    name = f"texts_{drawn.fingerprint(data)}{'_cloze' if cloze else ''}.npz"
+    rng = np.random.default_rng(len(data))
+    flat = [
+        (i, said_otherwise(text, otherwise, rng) if otherwise and n % 2 else text)
+        for i, own in enumerate(data.captions)
+        for n, text in enumerate(own)
+    ]
+    queries = [read(text, encoder) for _, text in flat]
+    name = f"texts_{drawn.fingerprint(data)}{'_cloze' if cloze else ''}{f'_{otherwise:g}' if otherwise else ''}.npz"
     if store is not None and (store / name).exists():
         return replace(_read_texts(store / name), queries=queries)
-    flat = [(i, text) for i, own in enumerate(data.captions) for text in own]
     out = Texts(np.array([i for i, _ in flat]), [t for _, t in flat], [], queries=queries)
     for start in range(0, len(flat), 512):
         found = encoder.tokens(out.text[start : start + 512], MOST_TOKENS)
