@@ -20,7 +20,7 @@ from oddwatch.describe.priors import PRIOR
 from oddwatch.describe.sentence import parse
 from oddwatch.metrics.retrieval import ranks_of
 from oddwatch.search import collide
-from oddwatch.search.cross import Looks, Seen
+from oddwatch.search.cross import Looks
 from oddwatch.search.engine import rank
 from oddwatch.search.stages import Kit, build
 
@@ -58,15 +58,19 @@ class Told:
         self.words: list[str] = []
         self.id = "told"
 
-    def text(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return tokens, np.zeros(1)
+    def text(self, tokens: np.ndarray) -> np.ndarray:
+        return tokens
 
-    def looks(self, seen: Looks) -> Seen:
-        return Seen(seen.tokens, np.zeros((len(seen.tokens), 1)))
+    def looks(self, seen: Looks) -> np.ndarray:
+        return seen.tokens
 
-    def match(self, text: np.ndarray, seen: Seen) -> np.ndarray:
-        out: np.ndarray = seen.tokens[:, 0, 0].astype(np.float64) / 10
+    def match(self, text: np.ndarray, seen: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        assert prior.shape == (len(seen),)
+        out: np.ndarray = seen[:, 0, 0].astype(np.float64) / 10
         return out
+
+    def near(self, text: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        return np.zeros(len(seen))
 
 
 class Words:
@@ -161,6 +165,21 @@ def test_a_ranking_keeps_the_scores_of_the_stage_that_scored_the_most(gallery: G
     assert (found.scores != plain.scores).any()
     cross = made(gallery, "coarse,facts,cross")
     assert np.abs(np.sort(cross.scores) - np.sort(ODDS)).max() < 1e-7
+
+
+class Echo(Told):
+    """A cross-encoder that repeats what it is told the slots say."""
+
+    def match(self, text: np.ndarray, seen: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        return prior
+
+
+def test_the_cross_encoder_is_told_what_the_slots_of_each_query_say(gallery: Gallery) -> None:
+    echo: Any = Echo()
+    found = compose(gallery, QUERIES, ("coarse", "cross"), Words(), cross=echo)
+    facts = made(gallery, "coarse,facts")
+    assert np.abs(found.scores - facts.scores).max() < 1e-6
+    assert (np.ptp(found.scores, axis=1) > 0.1).all() and np.ptp(found.scores, axis=0).min() > 0.1
 
 
 def test_what_the_scan_leaves_out_counts_as_last(gallery: Gallery) -> None:
