@@ -47,6 +47,7 @@ class MadeUpSearch:
     timing: dict[str, float] = field(
         default_factory=lambda: {"parse": 0.0021, "scan": 0.0043, "total": 0.0094}
     )
+    like: dict[str, str] | None = None
 
 
 def street(number: int, size: tuple[int, int] = (1280, 720), lying: bool = True) -> tuple[bytes, Box]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from oddwatch.core import Hit, InputError, Where
+from oddwatch.core import Hit, Where
 
 if TYPE_CHECKING:
     from oddwatch.core import ChatModel, Progress
@@ -146,13 +146,7 @@ class Gallery:
         return build(names, Kit(self.store, self.models.sentence, chat, sees, own, matcher))
 
     def report(self, result: SearchResult, out: str | Path) -> Path:
-        """Write the answer as one self-contained HTML file.
-
-        Raises:
-            InputError: the answer to :meth:`alike`, whose page would have to speak of matches.
-        """
-        if result.like is not None:
-            raise InputError("report", "there is no page of similar people yet", "use JSON, or clips")
+        """Write the answer as one self-contained HTML file."""
         from oddwatch.pipeline.pictures import context_picture
         from oddwatch.report import render
 

@@ -25,6 +25,7 @@ from oddwatch.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from oddwatch.api import Gallery
     from oddwatch.core import Hit, Where
     from oddwatch.language.asking import Chat
     from oddwatch.search.alike import Across
@@ -123,9 +124,9 @@ def search(
         only_looks = {
             "a sentence": query is not None, "--like": like is not None, "--kind moment": kind == "moment",
             "--min-probability": min_probability is not None, "--keep-within": keep_within is not None,
-            "--stages": stages != DEFAULT, "--dry-run": dry_run, "--html": html is not None,
+            "--stages": stages != DEFAULT, "--dry-run": dry_run,
         }  # fmt: skip
-        _like_entry(gallery, like_entry, across or "all", top, where, only_looks, clips, json_)
+        _like_entry(gallery, like_entry, across or "all", top, where, only_looks, html, clips, json_)
         return
     if across is not None:
         raise InputError("--across", "goes with --like-entry", "name an entry: oddwatch gallery list")
@@ -154,11 +155,7 @@ def search(
         calls = sum(usage_of(s).calls for s in chosen.rerankers)
         for line in dict.fromkeys(line for s in chosen.rerankers for line in notes_of(s)):
             note(line)
-        if html is not None:
-            note(f"report: {shown(str(opened.report(result, html)))}")
-        if clips is not None:
-            for path in opened.clips(result, clips):
-                note(f"clip: {shown(str(path))}")
+        _written(opened, result, html, clips)
         if json_:
             print_json({**result.to_json(), "stages": list(names), "model_calls": calls})
         else:
@@ -172,6 +169,7 @@ def _like_entry(
     top: int,
     where: Where,
     given: Mapping[str, bool],
+    html: Path | None,
     clips: Path | None,
     as_json: bool,
 ) -> None:
@@ -186,9 +184,7 @@ def _like_entry(
             )
     with Gallery.open(gallery, create=False) as opened:
         result = opened.alike(id, top=top, across=cast("Across", across), where=where)
-        if clips is not None:
-            for path in opened.clips(result, clips):
-                note(f"clip: {shown(str(path))}")
+        _written(opened, result, html, clips)
         if as_json:
             print_json(result.to_json())
             return
@@ -196,6 +192,15 @@ def _like_entry(
         say(f"{what} {id}, {len(opened.store)} entries searched; similarity of looks, not identity")
         for line in table([_row(hit) for hit in result.hits], right=(0, 1, 3)) if result.hits else ():
             say(line)
+
+
+def _written(opened: Gallery, result: SearchResult, html: Path | None, clips: Path | None) -> None:
+    """The report and the clips that were asked for."""
+    if html is not None:
+        note(f"report: {shown(str(opened.report(result, html)))}")
+    if clips is not None:
+        for path in opened.clips(result, clips):
+            note(f"clip: {shown(str(path))}")
 
 
 def _plan(chosen: Stages, chat: Chat | None, result: SearchResult, as_json: bool) -> None:

@@ -33,7 +33,8 @@ _VERDICTS = ("matched", "contradicted", "unknown")
 
 
 class SearchLike(Protocol):
-    """What a search gives back. ``answer`` is "matches" or "nobody matches"; ``timing`` seconds by step."""
+    """What a search gives back. ``answer`` is "matches", "nobody matches" or "similar"; ``like``, then, names the entry that
+    was compared with; ``timing`` seconds by step."""
 
     @property
     def query(self) -> Query: ...
@@ -43,6 +44,8 @@ class SearchLike(Protocol):
     def answer(self) -> str: ...
     @property
     def timing(self) -> Mapping[str, float]: ...
+    @property
+    def like(self) -> Mapping[str, str] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ def render(
     cards = [_card(hit, result.query, picture, best, share) for hit in result.hits]
     found = result.answer == "matches"
     text = _template().render(
-        title=title or result.query.text,
+        title=title or result.query.text or "People who look alike",
+        like=result.like,
         query=result.query,
         words=words(result.query),
         found=found,

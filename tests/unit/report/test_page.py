@@ -271,3 +271,11 @@ def test_same_search_same_bytes_and_failure_leaves_the_old_page(made_up_search, 
     with pytest.raises(RuntimeError):
         render(search, broken, out)
     assert out.read_bytes() == first and [p.name for p in tmp_path.glob("*.html")] == ["r.html"]
+
+
+def test_people_who_look_alike_are_no_match(made_up_search, tmp_path):
+    search, picture = made_up_search(3, 0)
+    search.answer, search.like = "similar", {"entry": "p-7", "meaning": "similarity of looks, not identity"}
+    html, _ = page_of(search, picture, tmp_path)
+    assert "look most like entry p-7" in html and "not identity" in html
+    assert "Nobody matches" not in html and "threshold" not in html.partition("<main")[2]
