@@ -158,3 +158,11 @@ def test_twins_drawn_twice_are_identical(tmp_path: Path) -> None:
         assert data.captions[one] != data.captions[other]
         assert data.facts[one] != data.facts[other]
     assert not np.array_equal(data.tokens[0], data.tokens[1])
+
+
+def test_the_other_family_says_the_same_in_other_words(tmp_path: Path) -> None:
+    one, two = (read(shards(tmp_path, 77, 1, family, workers=1)) for family in ("A", "B"))
+    assert one.facts == two.facts and one.source_ids == two.source_ids
+    assert np.array_equal(one.tokens[0], two.tokens[0])
+    for a, b in zip(one.captions, two.captions, strict=True):
+        assert len(a) == len(b) == 2 * CAPTIONS and not set(a) & set(b)

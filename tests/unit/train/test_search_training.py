@@ -12,14 +12,23 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from oddwatch.core import Box, Frame, InputError
-from oddwatch.describe.atoms import ATOMS, SCHEMA_ID
+from oddwatch.core import Box, Frame, InputError, Query
+from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID, members
+from oddwatch.describe.sentence import parse
 from oddwatch.metrics.retrieval import ranks_of
-from oddwatch.search.cross import CrossModel, Looks, looks_of
-from oddwatch.train.pairs import Pairs
+from oddwatch.search.cross import SEEN_GROUPS, CrossModel, Looks, looks_of, prior_of
+from oddwatch.train.pairs import Pairs, fingerprint
 from oddwatch.train.recipe import Recipe, Shape, Weights, read_recipe, recipes
-from oddwatch.train.search import train_search, validate
-from oddwatch.train.texts import Texts, encode_texts
+from oddwatch.train.search import (
+    VALIDATION,
+    VALIDATION_TWINS,
+    asked_rows,
+    looks_at,
+    scores_of,
+    train_search,
+    validate,
+)
+from oddwatch.train.texts import Texts, atom_words, encode_texts, read
 
 COLORS = ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")
 GEOMETRY = 12
@@ -144,6 +153,64 @@ def test_every_caption_belongs_to_its_picture() -> None:
     assert texts.vocabulary == [] and texts.blanked == []
 
 
+def test_every_caption_is_read_as_the_search_would_read_it(tmp_path: Path) -> None:
+    data = made(3)
+    texts = encode_texts(data, Counting(), False, None, tmp_path)
+    assert texts.queries == [parse(t) for t in texts.text] and all(q.slots for q in texts.queries)
+    again = encode_texts(data, Counting(), False, None, tmp_path)  # from the store
+    assert again.text == texts.text and again.queries == texts.queries
+
+
+def test_a_caption_that_the_parser_refuses_says_nothing() -> None:
+    endless = "a man in red " * 1000
+    with pytest.raises(InputError):
+        parse(endless)
+    assert read(endless, None) == Query(endless) and read("a man in red", None) == parse("a man in red")
+    data = replace(made(1), captions=((endless,), ("a man in red",)))
+    data.known[:] = True
+    texts = encode_texts(data, Counting(), False)
+    prior = texts.priors(np.array([0, 1]), looks_at(data))
+    assert not prior[0].any() and prior[1].any()
+
+
+def test_priors_are_what_the_slots_of_each_caption_say_of_each_look() -> None:
+    data = made(4)
+    texts = encode_texts(data, Counting(), False)
+    rows, looks = np.array([5, 0, 17]), looks_at(data, np.array([3, 1]))
+    prior = texts.priors(rows, looks)
+    assert prior.shape == (3, 2) and prior.dtype == np.float32
+    for row, found in zip(rows, prior, strict=True):
+        assert np.abs(found - prior_of(parse(texts.text[row]), looks)).max() < 1e-6
+    assert len(np.unique(prior)) == 6
+    assert np.array_equal(looks.p, data.p[[3, 1]]) and np.array_equal(looks_at(data).p, data.p)
+
+
+def test_facts_are_named_by_their_words_as_they_are_said() -> None:
+    from oddwatch.pipeline.models import Models
+
+    encoder = Models(threads=1).sentence
+    found = atom_words(encoder)
+    assert found.shape == (len(ATOMS), 384) and np.isfinite(found).all()
+    # "red" of a jacket and "red" of shoes are said of other things; "lying" is yet another word.
+    upper, feet, lying = (found[INDEX[a]] for a in ("upper.color.red", "feet.color.red", "posture.lying"))
+    assert np.abs(upper - feet).max() > 0.05 and np.abs(upper - lying).max() > 0.05
+    assert cosine(upper, feet) > cosine(upper, lying) + 0.1
+    # [CLS] a person with a red jacket [SEP]
+    (said, doing) = encoder.tokens(["a person with a red jacket", "a person lying"])
+    assert np.abs(said[5] - upper).max() < 1e-5 and np.abs(doing[3] - lying).max() < 1e-5
+    (waved,) = encoder.tokens(["a person hand to head"])  # of several words their mean
+    assert np.abs(waved[3:6].mean(axis=0) - found[INDEX["arms.hand_to_head"]]).max() < 1e-5
+    # A network that knows them tells the words of one group from each other.
+    for group in SEEN_GROUPS:
+        own = found[list(members(group))]
+        apart = np.abs(own[:, None] - own[None]).max(axis=-1)
+        assert (apart[~np.eye(len(own), dtype=bool)] > 0.05).all(), group
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
 def test_the_hidden_words_stand_where_the_masks_are() -> None:
     texts = encode_texts(made(3), Counting(), cloze=True)
     assert len(texts.blanked) == len(texts.text)
@@ -238,7 +305,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> N
     for epochs in (2, 3):
         told = run(tmp_path / "parts", small(), seconds=0)
         assert len(told["log"]) == epochs
-    assert told["log"] == whole["log"]
+    assert told["log"] == whole["log"] and told["sum"] == whole["sum"]
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     assert not (tmp_path / "parts" / "resume.pt").exists()
 
@@ -265,9 +332,9 @@ def test_what_a_run_writes_is_described_and_can_be_loaded(tmp_path: Path) -> Non
     assert told["validation"]["R@1"] == max(row["R@1"] for row in told["log"])
     assert told["bytes"] == len(weights(tmp_path)) and len(told["data_hash"]) == 24
     assert ("epoch 3 of 3", 6, 6) in steps
-    data = made()
-    seen = model.looks(Looks(data.tokens, data.geometry, data.p, data.known))
-    assert np.abs(np.linalg.norm(seen.vectors, axis=1) - 1).max() < 1e-5
+    assert set(told["sum"]) == {"facts", "cross"} and all(0 <= w <= 20 for w in told["sum"].values())
+    seen = model.looks(looks_at(made()))
+    assert np.abs(np.linalg.norm(seen.vectors, axis=-1) - 1).max() < 1e-5
 
 
 def test_a_run_learns_what_it_is_shown(tmp_path: Path) -> None:
@@ -286,6 +353,17 @@ def test_losses_that_are_switched_off_are_not_computed(tmp_path: Path) -> None:
     told = run(tmp_path, off)
     assert not {"hard", "mlm"} & set(told["log"][0]) and told["words"] == []
     assert not [n for n in CrossModel.load(tmp_path)._w if n.startswith(("pose", "facts", "cloze"))]
+
+
+def test_without_facts_neither_facts_nor_slots_are_learnt_from(tmp_path: Path) -> None:
+    data = made()
+    other = replace(data, p=1 - data.p, known=~data.known)
+    for facts in (False, True):
+        recipe = small(epochs=1, model=replace(SMALL, facts=facts))
+        one, two = tmp_path / f"one-{facts}", tmp_path / f"two-{facts}"
+        run(one, recipe, data)
+        run(two, recipe, other)
+        assert (weights(one) != weights(two)) == facts
 
 
 def test_pictures_without_a_twin_can_be_learnt_from(tmp_path: Path) -> None:
@@ -315,31 +393,83 @@ def test_data_that_cannot_be_trained_on_is_refused(
 
 
 class Oracle:
-    """Knows which picture a caption belongs to: its tokens hold the picture's number."""
+    """Knows which picture a caption belongs to: its tokens hold the picture's number. ``slots`` adds what it is told."""
+
+    def __init__(self, slots: float = 0.0) -> None:
+        self.slots = slots
 
     def looks(self, seen: Looks) -> np.ndarray:
         out: np.ndarray = seen.geometry[:, 0]
         return out
 
-    def text(self, tokens: np.ndarray) -> tuple[np.ndarray, None]:
-        return tokens, None
+    def text(self, tokens: np.ndarray) -> np.ndarray:
+        return tokens
 
-    def match(self, text: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        out: np.ndarray = -np.abs(seen - text[0, 0])
+    def match(self, text: np.ndarray, seen: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        out: np.ndarray = -np.abs(seen - text[0, 0]) + self.slots * prior
         return out
 
 
 @pytest.mark.parametrize("counts", [[4] * 6, [1] * 6, [1, 5, 2, 1, 3, 2]])
 def test_each_picture_is_asked_for_by_a_caption_of_its_own(counts: list[int]) -> None:
+    data, texts = numbered(counts)
+    fake: Any = Oracle()
+    assert validate(fake, data, texts) == {"R@1": 100.0, "R@5": 100.0, "own twin first": 1.0}
+    rows = asked_rows(data, texts)
+    assert texts.picture[rows].tolist() == list(range(6))
+    assert [texts.tokens[r][0, 0] for r in rows] == list(range(6))
+    data.geometry[:, 0] = np.arange(6)[::-1]
+    assert validate(fake, data, texts)["R@1"] == 0.0
+
+
+def numbered(counts: list[int]) -> tuple[Pairs, Texts]:
+    """Six pictures with their number as the first of the pose, and as many captions of each as ``counts`` with that number."""
     data = made(3)
     data = replace(data, captions=tuple(("x",) * n for n in counts))
     data.geometry[:, 0] = np.arange(6)
     picture = np.repeat(np.arange(6), counts)
-    texts = Texts(picture, ["x"] * len(picture), [np.full((1, 1), p, np.float16) for p in picture])
-    fake: Any = Oracle()
-    assert validate(fake, data, texts) == {"R@1": 100.0, "R@5": 100.0, "own twin first": 1.0}
-    data.geometry[:, 0] = np.arange(6)[::-1]
-    assert validate(fake, data, texts)["R@1"] == 0.0
+    tokens = [np.full((1, 1), p, np.float16) for p in picture]
+    return data, Texts(picture, ["x"] * len(picture), tokens, queries=[Query("x")] * len(picture))
+
+
+def test_validation_asks_with_what_the_slots_of_the_caption_say() -> None:
+    data, texts = numbered([2] * 6)
+    texts.queries = [parse(f"a man in a {c} jacket") for c in (*COLORS, *COLORS[:4])]
+    fake: Any = Oracle(slots=100)
+    scores, rows = scores_of(fake, data, texts), asked_rows(data, texts)
+    prior = texts.priors(np.array(rows), looks_at(data))
+    far = np.abs(np.arange(6)[:, None] - np.arange(6))
+    assert np.abs(scores - (100 * prior - far)).max() < 1e-4 and np.ptp(prior, axis=1).min() > 1e-2
+
+
+def test_captions_of_either_length_are_asked_for_of_either_state() -> None:
+    data = made(4)
+    texts = encode_texts(data, Counting(), False)
+    long = ["night" in texts.text[r] for r in asked_rows(data, texts)]
+    assert {(bool(a), n) for a, n in zip(data.abnormal, long, strict=True)} == {
+        (False, False), (False, True), (True, False), (True, True),
+    }  # fmt: skip
+
+
+def test_people_are_validated_in_other_words_than_are_learnt_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[tuple[int, int, str]] = []
+
+    def shards(folder: Path, seed: int, twins: int, family: str, *more: Any) -> tuple[int, int, str]:
+        jobs.append((seed, twins, family))
+        return jobs[-1]
+
+    def read(job: tuple[int, int, str]) -> Pairs:
+        found = made(8, seed=job[0])
+        return replace(found, captions=tuple((f"family {job[2]}", *own) for own in found.captions))
+
+    monkeypatch.setattr("oddwatch.train.pairs.shards", shards)
+    monkeypatch.setattr("oddwatch.train.pairs.read", read)
+    pytest.importorskip("torch")
+    told = json.loads(train_search(small(epochs=1, twins=8, seed=5), tmp_path, threads=1).read_text())
+    assert jobs == [(5, 8, "A"), (5 + VALIDATION, VALIDATION_TWINS, "B")]
+    assert told["data_hash"] == fingerprint(read((5, 8, "A"))) and told["validation"]["pictures"] == 16
 
 
 # C-8: the toy that must be learnt
@@ -392,9 +522,10 @@ def test_eight_stick_figures_are_told_apart_by_colour_and_doing() -> None:
     texts = encode_texts(data, models.sentence, False)
     batcher = _Batcher(data, texts, torch)
 
-    # Every caption against every picture; a caption that tells no doing fits both of its colour.
+    # Every caption against every picture; a caption that tells no doing fits both of its colour. Without facts, which
+    # would tell the eight apart by themselves: the tokens decide, and what the slots say is not listened to.
     torch.manual_seed(0)
-    net = CrossNet(data.geometry, dim=32, heads=4, drop=0.0)
+    net = CrossNet(data.geometry, dim=32, heads=4, facts=False, drop=0.0)
     tokens, keep = batcher.padded(texts.tokens)
     own = texts.picture[:, None] == np.arange(8)
     both = texts.picture[:, None] // 2 == np.arange(8) // 2
@@ -402,23 +533,28 @@ def test_eight_stick_figures_are_told_apart_by_colour_and_doing() -> None:
     fits = torch.from_numpy(np.where(told[:, None], own, both).astype(np.int64).ravel())
     text_of, image_of = (torch.from_numpy(i.ravel()) for i in np.indices((16, 8)))
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
-    for _ in range(150):
-        states, _vectors = net.encode_text(tokens, keep)
-        looked, _ = net.encode_looks(*batcher.looks(np.arange(8)))
-        logits = net.match(net.read(states, keep)[text_of], keep[text_of], looked[image_of])
+    prior = torch.from_numpy(texts.priors(np.arange(16), seen)).ravel()
+    assert prior.any()
+    for _ in range(200):
+        states, words, counts = net.encode_text(tokens, keep)
+        looked, answers = net.encode_looks(*batcher.looks(np.arange(8)))
+        near = net.near(words, counts, answers)[image_of, text_of]
+        logits = net.match(net.read(states, keep)[text_of], keep[text_of], looked[image_of], near, prior)
         loss = torch.nn.functional.cross_entropy(logits, fits, weight=torch.tensor([1.0, 5.0]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
     model = CrossModel(
-        arrays_of(net), {"schema": SCHEMA_ID, "heads": 4, "layers": 2, "pose": True, "facts": True}
+        arrays_of(net), {"schema": SCHEMA_ID, "heads": 4, "layers": 2, "pose": True, "facts": False}
     )
     pictures = model.looks(seen)
     tokens_of = {text: t.astype(np.float32) for text, t in zip(texts.text, texts.tokens, strict=True)}
 
     def scores(captions: list[str]) -> np.ndarray:
-        return np.array([model.match(model.text(tokens_of[c])[0], pictures) for c in captions])
+        slots = [prior_of(parse(c), seen) for c in captions]
+        asked = [model.text(tokens_of[c]) for c in captions]
+        return np.array([model.match(t, pictures, p) for t, p in zip(asked, slots, strict=True)])
 
     def first(table: np.ndarray) -> float:
         return 100 * float(ranks_of(table, range(8), range(8)).hits(1).mean())
