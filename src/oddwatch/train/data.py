@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,17 +58,31 @@ def shards(
         (folder / f"{seed}_{start:06d}.npz", seed, start, min(SHARD, count - start))
         for start in range(0, count, SHARD)
     ]
+    return written(wanted, _write, _start, workers, "drawing people", progress)
+
+
+def written(
+    wanted: Sequence[tuple[Any, ...]],
+    write: Callable[..., None],
+    start: Callable[[], None],
+    workers: int,
+    what: str,
+    progress: Progress | None,
+) -> list[Path]:
+    """The files of the jobs ``wanted`` (path, seed, start, count, …), those missing made by ``write(*job)`` in ``workers``
+    processes, each prepared by ``start()``."""
     todo = [job for job in wanted if not job[0].exists()]
-    done = count - sum(job[3] for job in todo)
+    total = sum(job[3] for job in wanted)
+    done = total - sum(job[3] for job in todo)
     # Spawned, not forked: the parent may already hold an inference session's threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, workers), mp_context=context, initializer=_start) as pool:
-        running = {pool.submit(_write, *job): job for job in todo}
+    with ProcessPoolExecutor(max(1, workers), mp_context=context, initializer=start) as pool:
+        running = {pool.submit(write, *job): job for job in todo}
         for future in as_completed(running):
             future.result()
             done += running[future][3]
             if progress is not None:
-                progress("drawing people", done, count)
+                progress(what, done, total)
     return [job[0] for job in wanted]
 
 

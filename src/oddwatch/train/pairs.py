@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 
 from oddwatch.core import Box, Frame, InputError, Progress
 from oddwatch.datasets.records import Record
+from oddwatch.train.data import jittered, weathered, written
 from oddwatch.train.negatives import Source, read_source
 
 if TYPE_CHECKING:
@@ -97,18 +96,7 @@ def shards(
         short = "" if count == SHARD else f"_{count}"
         path = folder / f"pairs_{family}{seed}_{start:06d}{short}.npz"
         wanted.append((path, seed, start, count, family))
-    todo = [job for job in wanted if not job[0].exists()]
-    done = twins - sum(job[3] for job in todo)
-    # Spawned, not forked: the parent may already hold an inference session's threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, workers), mp_context=context, initializer=_start) as pool:
-        running = {pool.submit(_write, *job): job for job in todo}
-        for future in as_completed(running):
-            future.result()
-            done += running[future][3]
-            if progress is not None:
-                progress("drawing twins", done, twins)
-    return [job[0] for job in wanted]
+    return written(wanted, _write, _start, workers, "drawing twins", progress)
 
 
 _MODELS: dict[str, Any] = {}
@@ -163,7 +151,6 @@ def _twins(models: Any, seed: int, index: int, family: Family) -> list[dict[str,
     from oddwatch.datasets.scenes.stills import twin_pair
     from oddwatch.describe.body import people_in_box
     from oddwatch.describe.features import crop
-    from oddwatch.train.data import jittered, weathered
 
     rng = np.random.default_rng([seed, index, 911])
     rows = []
