@@ -366,6 +366,48 @@ def test_without_facts_neither_facts_nor_slots_are_learnt_from(tmp_path: Path) -
         assert (weights(one) != weights(two)) == facts
 
 
+def test_a_step_asks_of_every_pair_with_what_its_slots_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    from oddwatch.train import losses
+    from oddwatch.train.search import _Run
+
+    data = made()
+    texts = encode_texts(data, Counting(), False)
+    names = np.random.default_rng(0).normal(size=(len(ATOMS), 384)).astype(np.float32)
+    recipe = small(losses=Weights(mlm=0))
+    one = _Run(recipe, data, texts, data, texts, tmp_path, torch, names)
+    assert np.abs(one.net.facts_atom.norm(dim=1).detach().numpy() - 0.5).max() < 1e-5  # they are named
+    seen: dict[str, Any] = {}
+    draw, match = losses.itm_pairs, one.net.match
+
+    def drawn(logits: Any, ids: Any) -> Any:
+        seen["logits"], seen["pairs"] = logits.detach().numpy(), draw(logits, ids)
+        return seen["pairs"]
+
+    def matched(read: Any, keep: Any, looks: Any, near: Any, prior: Any) -> Any:
+        seen["near"], seen["prior"] = near.detach().numpy(), prior.numpy()
+        return match(read, keep, looks, near, prior)
+
+    monkeypatch.setattr(losses, "itm_pairs", drawn)
+    monkeypatch.setattr(one.net, "match", matched)
+    temperature, weight = float(one.net.temperature.detach()), float(one.net.itm_prior.detach())
+    rows = texts.batches(data, recipe.batch, np.random.default_rng(0))[0]
+    one._step(rows)
+    slots = texts.priors(rows, looks_at(data, texts.picture[rows]))  # sentences by looks
+    pairs, n = seen["pairs"], len(seen["pairs"])
+    text, image = pairs.text.numpy(), pairs.image.numpy()
+    assert np.abs(seen["prior"][:n] - slots[text, image]).max() < 1e-6
+    assert np.abs(slots - slots.T).max() > 1e-2
+    near = temperature * (seen["logits"] - weight * slots.T)  # what is left is the gate's
+    assert np.abs(seen["near"][:n] - near[image, text]).max() < 1e-4
+    # Then the opposite states of each video: a picture with its twin's sentence.
+    place = {int(p): i for i, p in enumerate(texts.picture[rows])}
+    hard = [slots[i, place[p ^ 1]] for p, i in place.items()]
+    assert len(seen["prior"]) == n + len(hard) and seen["prior"][n:].tolist() == pytest.approx(hard, abs=1e-6)
+
+
 def test_pictures_without_a_twin_can_be_learnt_from(tmp_path: Path) -> None:
     data = made()
     told = run(tmp_path, small(epochs=1), data.rows(np.flatnonzero(~data.abnormal)))
