@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from oddwatch.core import InputError
-from oddwatch.train import pairs
+from oddwatch.train import data as drawing
 from oddwatch.train.negatives import HardNegatives
 from oddwatch.train.pairs import CAPTIONS, Pairs, fingerprint, read, shards
 
@@ -42,8 +42,8 @@ class Drawn:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.jobs: list[tuple[int, int]] = []
-        monkeypatch.setattr(pairs, "ProcessPoolExecutor", lambda *args, **more: self)
-        monkeypatch.setattr(pairs, "as_completed", list)
+        monkeypatch.setattr(drawing, "ProcessPoolExecutor", lambda *args, **more: self)
+        monkeypatch.setattr(drawing, "as_completed", list)
 
     def __enter__(self) -> Drawn:
         return self
