@@ -106,7 +106,7 @@ class CrossModel:
         self.pose, self.facts = bool(card["pose"]), bool(card["facts"])
         self._w = {k: np.asarray(v, np.float32) for k, v in arrays.items()}
         self._groups = [np.array(members(g)) for g in SEEN_GROUPS]
-        if "text.weight" not in self._w or "itm_out.weight" not in self._w:
+        if not {"text.weight", "align.weight", "itm_out.weight"} <= set(self._w):
             raise ModelError("cross-encoder: not the weights of one (make some: oddwatch train search)")
 
     @classmethod

@@ -2,7 +2,7 @@
 
 A recipe is a TOML file beside this one (``train/recipes``) or of the user's own. A run writes ``cross.safetensors`` and
 its card ``cross.json``; it is a function of recipe, data and seed, can be stopped and resumed, and keeps the weights of
-the best validation R@1. Validation people are drawn apart (or, of the user's data, of other videos).
+the best validation. Validation people are drawn apart (or, of the user's data, of other videos).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from oddwatch.train.negatives import HardNegatives, merged_ids
 from oddwatch.train.pairs import Pairs
 from oddwatch.train.recipe import Recipe
 from oddwatch.train.texts import MOST_BLANKS, Texts, atom_words, encode_texts
-from oddwatch.train.weigh_stages import fit_sum
+from oddwatch.train.weigh_stages import fit_sum, surprise
 
 VALIDATION = 499_993
 """Added to a recipe's seed for the validation people."""
@@ -169,7 +169,7 @@ class _Run:
         self.partners = HardNegatives(learn.source_ids)
         self.epoch, self.stale = 0, 0
         self.best: dict[str, np.ndarray] = {}
-        self.best_score = -1.0
+        self.best_score = float("inf")
         self.log: list[dict[str, float]] = []
 
     @property
@@ -186,8 +186,8 @@ class _Run:
             score = validate(CrossModel(self._arrays(), self._about()), self.check, self.checks)
             self.epoch += 1
             self.stale += 1
-            if score["R@1"] > self.best_score:
-                self.best_score, self.best, self.stale = score["R@1"], self._arrays(), 0
+            if score["surprise"] < self.best_score:
+                self.best_score, self.best, self.stale = score["surprise"], self._arrays(), 0
             self.log.append({"epoch": self.epoch, **losses, **score})
             self._keep()
             if seconds is not None and time.perf_counter() - started > seconds:
@@ -218,10 +218,12 @@ class _Run:
         near = net.near(words, counts, look)
         logits = near / net.temperature
         slots = torch.from_numpy(self.texts.priors(rows, looks_at(self.learn, pictures))).T
-        told = {"itc": losses.itc_loss_of(logits, ids, w.smoothing)}
+        start = logits + net.itm_prior.detach() * slots if net.facts else logits
+        # The gate learns what the slots leave open, or the two would say the same twice.
+        told = {"itc": losses.itc_loss_of(start, ids, w.smoothing)}
         read = net.read(states, keep)
         # Negatives that both the gate and the slots take for a match are the hard ones.
-        asked = losses.itm_pairs(logits + net.itm_prior * slots if net.facts else logits, ids)
+        asked = losses.itm_pairs(start, ids)
         text_of, image_of = asked.text, asked.image
         hard = self._opposites(pictures) if w.hard else np.empty((2, 0), np.int64)
         text_of = torch.cat([text_of, torch.from_numpy(hard[0])])
@@ -231,6 +233,9 @@ class _Run:
         told["itm"] = losses.itm_loss(matched[: len(asked)], asked.labels)
         if hard.size:
             told["hard"] = losses.hard_pair_loss(matched[len(asked) :])
+        if w.rank:
+            labels = torch.cat([asked.labels, torch.zeros(hard.shape[1], dtype=torch.int64)])
+            told["rank"] = losses.rank_loss(matched[:, 1] - matched[:, 0], image_of, text_of, labels)
         if w.mlm:
             told["mlm"] = self._cloze(rows, seen)
         loss = sum(getattr(w, name) * value for name, value in told.items())
@@ -279,10 +284,7 @@ class _Run:
 
     def summed(self) -> dict[str, float]:
         """The weights of the stage ``sum``, fitted on the validation people with the best network."""
-        model = CrossModel(self.best, self._about())
-        rows = asked_rows(self.check, self.checks)
-        prior = self.checks.priors(np.array(rows), looks_at(self.check))
-        return fit_sum(prior, scores_of(model, self.check, self.checks))
+        return fit_sum(*_held(CrossModel(self.best, self._about()), self.check, self.checks))
 
     def card(self, summed: dict[str, float], spent: dict[str, float]) -> dict[str, Any]:
         """What was trained, on what, and how it came out."""
@@ -294,7 +296,7 @@ class _Run:
             "pictures": len(self.learn),
             "data_hash": self.data_hash,
             "sum": summed,
-            "validation": {"pictures": len(self.check), "R@1": self.best_score},
+            "validation": {"pictures": len(self.check), "surprise": self.best_score},
             "log": self.log,
             "seconds": spent,
         }
@@ -359,21 +361,33 @@ def asked_rows(check: Pairs, texts: Texts) -> list[int]:
 
 def scores_of(model: CrossModel, check: Pairs, texts: Texts) -> np.ndarray:
     """(N, N) log odds of one caption a picture (:func:`asked_rows`) with all pictures of ``check``."""
+    return _held(model, check, texts)[1]
+
+
+def _held(model: CrossModel, check: Pairs, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
+    """(N, N) what the slots say, 0 to a network that does not read facts, and the log odds of the match."""
     looks, rows = looks_at(check), asked_rows(check, texts)
-    seen, prior = model.looks(looks), texts.priors(np.array(rows), looks)
+    prior = texts.priors(np.array(rows), looks) if model.facts else np.zeros((len(rows), len(check)))
+    seen = model.looks(looks)
     read = (model.text(texts.tokens[r].astype(np.float32)) for r in rows)
-    return np.array([model.match(text, seen, p) for text, p in zip(read, prior, strict=True)])
+    return prior, np.array([model.match(text, seen, p) for text, p in zip(read, prior, strict=True)])
 
 
 def validate(model: CrossModel, check: Pairs, texts: Texts) -> dict[str, float]:
-    """R@1 in percent of one caption a picture against all pictures of ``check``."""
-    scores = scores_of(model, check, texts)
-    found = ranks_of(scores, list(range(len(check))), list(range(len(check))))
+    """How well one caption a picture finds it among all pictures of ``check``: R@1 and R@5 of the match in percent, R@1 of its
+    sum with the facts, and that sum's ``surprise`` in nats, the smoother figure by which the best epoch is chosen."""
+    prior, scores = _held(model, check, texts)
+    weights = fit_sum(prior, scores)
+    total = weights["facts"] * prior + weights["cross"] * scores
+    ids = list(range(len(check)))
+    found, summed = ranks_of(scores, ids, ids), ranks_of(total, ids, ids)
     partners = HardNegatives(check.source_ids)
     ahead = [scores[i, i] > scores[i, t] for i in range(len(check)) for t in partners.candidates(i)]
     told = {
         "R@1": round(100 * float(found.hits(1).mean()), 2),
         "R@5": round(100 * float(found.hits(5).mean()), 2),
+        "sum R@1": round(100 * float(summed.hits(1).mean()), 2),
+        "surprise": round(surprise(total), 4),
     }
     return told | ({"own twin first": round(float(np.mean(ahead)), 3)} if ahead else {})
 

@@ -11,12 +11,17 @@ def fit_sum(facts: np.ndarray, cross: np.ndarray) -> dict[str, float]:
 
     Both are (N, N) scores: sentence i belongs to picture i, and all pictures are its candidates.
     """
-    scores, own = np.stack([facts, cross]).astype(np.float64), np.arange(len(facts))
-
-    def loss(weights: np.ndarray) -> float:
-        total = np.tensordot(weights, scores, 1)
-        total -= total.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(total).sum(axis=1)) - total[own, own]).mean())
-
-    found = minimize(loss, np.array([1.0, 0.5]), bounds=[(0.0, 20.0)] * 2, method="L-BFGS-B")
+    scores = np.stack([facts, cross]).astype(np.float64)
+    found = minimize(
+        lambda weights: surprise(np.tensordot(weights, scores, 1)),
+        np.array([1.0, 0.5]),
+        bounds=[(0.0, 20.0)] * 2,
+        method="L-BFGS-B",
+    )
     return {name: round(float(w), 4) for name, w in zip(("facts", "cross"), found.x, strict=True)}
+
+
+def surprise(scores: np.ndarray) -> float:
+    """Mean negative log likelihood, in nats, of picture i for sentence i under the softmax of its (N, N) scores."""
+    total = scores - scores.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(total).sum(axis=1)) - np.diagonal(total)).mean())
