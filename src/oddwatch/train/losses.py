@@ -142,23 +142,6 @@ def hard_pair_loss(logits: Tensor) -> Tensor:
     return itm_loss(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
 
 
-def rank_loss(match: Tensor, image: Tensor, text: Tensor, labels: Tensor) -> Tensor:
-    """Listwise loss of matching log odds ``match`` (N,): each match against all negatives that share its text, and against all
-    that share its picture, log(1 + Σ exp(negative − match)), mean over both.
-
-    ``image`` and ``text`` (N,) are places in the batch, ``labels`` (N,) 1 = match. Unlike two-class cross-entropy it asks
-    for no absolute level, only for the right order.
-    """
-    yes, no = labels == 1, labels == 0
-    losses = []
-    for side in (text, image):
-        same = side[no][None, :] == side[yes][:, None]
-        # Not −inf: a match without negatives would have no gradient that is a number.
-        gaps = (match[no][None, :] - match[yes][:, None]).masked_fill(~same, -1e4)
-        losses.append(functional.softplus(gaps.logsumexp(1)).mean())
-    return (losses[0] + losses[1]) / 2
-
-
 def mlm_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy over masked places: ``logits`` (..., V), ``targets`` (...) token ids, −100 where not masked.
 

@@ -35,7 +35,6 @@ class Weights:
     itm: float = 1.0
     hard: float = 1.0
     mlm: float = 0.5
-    rank: float = 0.0
     smoothing: float = 0.2
 
 

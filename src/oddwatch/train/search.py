@@ -218,12 +218,10 @@ class _Run:
         near = net.near(words, counts, look)
         logits = near / net.temperature
         slots = torch.from_numpy(self.texts.priors(rows, looks_at(self.learn, pictures))).T
-        start = logits + net.itm_prior.detach() * slots if net.facts else logits
-        # The gate learns what the slots leave open, or the two would say the same twice.
-        told = {"itc": losses.itc_loss_of(start, ids, w.smoothing)}
+        told = {"itc": losses.itc_loss_of(logits, ids, w.smoothing)}
         read = net.read(states, keep)
         # Negatives that both the gate and the slots take for a match are the hard ones.
-        asked = losses.itm_pairs(start, ids)
+        asked = losses.itm_pairs(logits + net.itm_prior * slots if net.facts else logits, ids)
         text_of, image_of = asked.text, asked.image
         hard = self._opposites(pictures) if w.hard else np.empty((2, 0), np.int64)
         text_of = torch.cat([text_of, torch.from_numpy(hard[0])])
@@ -233,9 +231,6 @@ class _Run:
         told["itm"] = losses.itm_loss(matched[: len(asked)], asked.labels)
         if hard.size:
             told["hard"] = losses.hard_pair_loss(matched[len(asked) :])
-        if w.rank:
-            labels = torch.cat([asked.labels, torch.zeros(hard.shape[1], dtype=torch.int64)])
-            told["rank"] = losses.rank_loss(matched[:, 1] - matched[:, 0], image_of, text_of, labels)
         if w.mlm:
             told["mlm"] = self._cloze(rows, seen)
         loss = sum(getattr(w, name) * value for name, value in told.items())

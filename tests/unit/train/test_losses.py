@@ -173,19 +173,3 @@ def test_siglip_by_hand():
 def test_what_does_not_fit_is_an_input_error(call):
     with pytest.raises(InputError, match="expected"):
         call()
-
-
-def test_rank_loss_worked_example():
-    match, labels = torch.tensor([2.0, 0.0, 1.0]), torch.tensor([1, 0, 0])
-    image, text = torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1])
-    # The match of 2 has a negative of 0 with its text and one of 1 with its picture.
-    found = losses.rank_loss(match, image, text, labels)
-    assert float(found) == pytest.approx((0.126928 + 0.313262) / 2, abs=1e-5)
-    assert float(losses.rank_loss(match + 7, image, text, labels)) == pytest.approx(float(found), abs=1e-5)
-    one = match[:1].clone().requires_grad_()
-    alone = losses.rank_loss(one, image[:1], text[:1], labels[:1])
-    alone.backward()
-    assert float(alone) == 0 and float(one.grad) == 0
-    two = torch.tensor([2.0, 0.0], requires_grad=True)
-    losses.rank_loss(two, image[:2], text[:2], labels[:2]).backward()
-    assert bool(torch.isfinite(two.grad).all())
