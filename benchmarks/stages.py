@@ -1,6 +1,6 @@
-"""What each stage of a search buys and costs: python benchmarks/stages.py [generated | SET …] [--pairs 500] [--cross DIR].
+"""What each stage of a search buys and costs: python benchmarks/stages.py [generated | SET …] [--pairs 200] [--cross DIR].
 
-``generated`` asks 1,000 drawn people of a seed nothing was fitted on (as ``search_generated.py`` draws them); a SET is a captioned
+``generated`` asks 400 drawn people of a seed nothing was fitted on (as ``search_generated.py`` draws them); a SET is a captioned
 folder of the data (default: street_people). Every composition answers the same queries and is paired with coarse and with
 coarse + facts. Writes benchmarks/results/stages_NAME.json.
 """
@@ -47,7 +47,7 @@ def real(name: str, cross: Path | None) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", default=["generated", "street_people"])
-    parser.add_argument("--pairs", type=int, default=500)
+    parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--cross", type=Path, help="folder of a cross-encoder; default: the packaged one")
     args = parser.parse_args()
     for name in args.sets:

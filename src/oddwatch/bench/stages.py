@@ -18,7 +18,6 @@ from oddwatch.search.lmm import notes_of, usage_of
 from oddwatch.search.stages import Kit, Stages, build
 
 LADDER: tuple[tuple[str, ...], ...] = (
-    ("coarse", "cross"),
     ("coarse", "facts", "cross"),
     ("coarse", "facts", "cross", "sum"),
     ("coarse", "facts", "cross", "rrf"),

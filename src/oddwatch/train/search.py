@@ -392,7 +392,7 @@ def write(out: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> Pat
     from safetensors.numpy import save
 
     small = {
-        k: np.ascontiguousarray(v, np.float16 if v.size > 4096 else np.float32) for k, v in arrays.items()
+        k: np.array(v, np.float16 if v.size > 4096 else np.float32, order="C") for k, v in arrays.items()
     }
     blob = save(small)
     (out / "cross.safetensors").write_bytes(blob)
