@@ -74,7 +74,10 @@ class Nowhere:
 
 def model(**card: Any) -> CrossModel:
     told = {"schema": SCHEMA_ID, "heads": 2, "layers": 1, "pose": False, "facts": False, "pairs": 3, **card}
-    return CrossModel({"text.weight": np.zeros((4, 384)), "align.weight": np.eye(4), "itm_out.weight": np.zeros((2, 8))}, told)
+    return CrossModel(
+        {"text.weight": np.zeros((4, 384)), "align.weight": np.eye(4), "itm_out.weight": np.zeros((2, 8))},
+        told,
+    )
 
 
 def kit(**changes: Any) -> Kit:
