@@ -1,4 +1,4 @@
-"""What CMP's own ideas buy at small scale: python benchmarks/cmp_ablation.py [--twins 1250] [--cache DIR] [--out FILE].
+"""What CMP's own ideas buy at small scale: python benchmarks/cmp_ablation.py [--twins 800] [--cache DIR] [--out FILE].
 
 Trains the recipe ``cmp`` (no typed facts) four times from the same drawn twins and seed: whole, without the pose-aware block,
 without identity-based hard negatives, without both. Each network is asked one caption a picture about 200 drawn people of another

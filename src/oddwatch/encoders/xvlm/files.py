@@ -71,9 +71,9 @@ def read(path: str | Path) -> Checkpoint:
         # Only the zip form can be mapped into memory; files from before torch 1.6 are read whole.
         tree = torch.load(at, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(at) or None)
     except Exception as error:  # the loader's refusals share no public base class
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # torch's own words advise to load it unsafely; they stay in the cause.
         raise ModelError(
-            f"{at}: the weights-only loader refused it ({reason}); it is damaged, or holds objects beside tensors. "
+            f"{at}: the weights-only loader refused it ({type(error).__name__}); it is damaged, or holds objects beside tensors. "
             "Nothing in it was run. Ask its maker for safetensors or for the table of tensors alone"
         ) from error
     try:
