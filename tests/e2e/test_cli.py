@@ -20,7 +20,8 @@ HIT = {
 
 def test_search_prints_the_object_it_promises(cli, gallery, footage):
     found = cli("search", SENTENCE, "--gallery", gallery, "--top", 3, "--json").json
-    assert set(found) == {"query", "parsed", "hits", "answer", "timing"}
+    assert set(found) == {"query", "parsed", "hits", "answer", "timing", "stages", "model_calls"}
+    assert found["stages"] == ["coarse", "facts"] and found["model_calls"] == 0
     assert found["query"] == SENTENCE and found["answer"] in ("matches", "nobody matches")
     assert any(slot["kind"] == "posture" for slot in found["parsed"]["slots"])
     assert [hit["rank"] for hit in found["hits"]] == [1, 2, 3]

@@ -54,9 +54,9 @@ def test_a_text_is_cut_to_the_number_of_tokens_asked_for(wordpiece: WordPiece) -
 
 @given(st.text(max_size=60))
 def test_any_text_gives_known_ids(text: str) -> None:
-    small = WordPiece(["[UNK]", "[CLS]", "[SEP]", "a", "##a", "b"])
+    small = WordPiece(["[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "b"])
     ids = small.encode(text)
-    assert ids[0] == 1 and ids[-1] == 2 and all(0 <= i < 6 for i in ids)
+    assert ids[0] == 1 and ids[-1] == 2 and all(0 <= i < 7 for i in ids)
 
 
 def test_equals_the_reference_tokenizer(wordpiece: WordPiece, vocabulary: list[str]) -> None:
