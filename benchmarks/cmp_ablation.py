@@ -3,7 +3,8 @@
 Trains the recipe ``cmp`` (no typed facts) four times from the same drawn twins and seed: whole, without the pose-aware block,
 without identity-based hard negatives, without both. Each network is asked one caption a picture about 200 drawn people of another
 seed, none of whom chose an epoch; R@1 and how often a person's own twin stays behind are compared with the whole recipe's, paired,
-over people. Needs the [torch] extra; about half an hour on one core, most of it drawing when there is no cache.
+over people. Needs the [torch] extra. It was
+never run to its end here, so no figure of it is in the docs.
 """
 
 from __future__ import annotations
