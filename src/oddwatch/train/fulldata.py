@@ -40,10 +40,18 @@ TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Varied:
-    """How pictures are varied: chance of a ``flip`` and of an erased rectangle."""
+    """How pictures are varied: chance of a ``flip`` and of an erased rectangle, and whether about half of them are shown
+    as a local view, a part of half their area or more (HUI, arXiv 2511.22470)."""
 
     flip: float = 0.5
     erase: float = 0.6
+    local: bool = False
+
+
+def local_view(rng: np.random.Generator) -> bool:
+    """Whether a picture is shown in part: x > 0.5 with x normal around 0.5. The paper calls 1/6 the variance, its code takes
+    it as the deviation; the chance is one half in either case."""
+    return bool(rng.normal(0.5, 1 / 6) > 0.5)
 
 
 def varied(pictures: Sequence[np.ndarray], rng: np.random.Generator, how: Varied) -> list[np.ndarray]:
@@ -51,6 +59,8 @@ def varied(pictures: Sequence[np.ndarray], rng: np.random.Generator, how: Varied
 
     What is erased is of the mean colour in the picture and black, nobody, in the map.
     """
+    if how.local and local_view(rng):
+        pictures = _in_part(pictures, rng)
     side = pictures[0].shape[0]
     flip = rng.random() < how.flip
     hole = rectangle(side, rng) if rng.random() < how.erase else None
@@ -63,6 +73,17 @@ def varied(pictures: Sequence[np.ndarray], rng: np.random.Generator, how: Varied
             x[(slice(None), *hole)] = 0 if number == 0 else (-MEAN / DEVIATION)[:, None, None]
         out.append(x)
     return out
+
+
+def _in_part(pictures: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """The same square of half to all of the area of each picture, at the old size."""
+    import cv2
+
+    side = pictures[0].shape[0]
+    size = max(1, round(side * float(np.sqrt(rng.uniform(0.5, 1.0)))))
+    top, left = int(rng.integers(side - size + 1)), int(rng.integers(side - size + 1))
+    parts = (p[top : top + size, left : left + size] for p in pictures)
+    return [cv2.resize(p, (side, side), interpolation=cv2.INTER_CUBIC) for p in parts]
 
 
 def rectangle(side: int, rng: np.random.Generator) -> tuple[slice, slice] | None:

@@ -78,6 +78,7 @@ class FullRecipe:
     keep: int = 2000
     flip: float = 0.5
     erase: float = 0.6
+    local: bool = False
     then: tuple[str, ...] = ()
     losses: FullWeights = FullWeights()
 
@@ -349,7 +350,7 @@ def _readers(recipe: FullRecipe, records: Sequence[Record], sizes: Any) -> tuple
         Reader, side=sizes.side, length=recipe.length, seed=recipe.seed, poses=bool(sizes.pose_block)
     )
     w = recipe.losses
-    how = Varied(recipe.flip, recipe.erase)
+    how = Varied(recipe.flip, recipe.erase, recipe.local)
     return made(learn, hide=w.mlm > 0, edit=w.eda > 0, hard=w.hard > 0, how=how), made(check)
 
 

@@ -13,7 +13,7 @@ from oddwatch.datasets.records import frame
 from oddwatch.encoders.xvlm.model import DEVIATION, MEAN
 from oddwatch.encoders.xvlm.text import token_ids
 from oddwatch.train import fulldata
-from oddwatch.train.fulldata import Reader, Varied, rectangle, varied
+from oddwatch.train.fulldata import Reader, Varied, local_view, rectangle, varied
 from oddwatch.train.masking import IGNORED
 
 
@@ -131,3 +131,15 @@ def test_records_that_cannot_be_learnt_from(records):
     assert pose_map(records[0]).any() and fulldata.holds_map(records[0])
     one_missing = reader([*records[:3], replace(records[3], store="")])
     assert one_missing.poses and not fulldata.holds_map(one_missing.records[3])
+
+
+def test_h2_half_of_the_pictures_are_local_views():
+    rng = np.random.default_rng(0)
+    drawn = np.array([local_view(rng) for _ in range(4000)])
+    assert abs(drawn.mean() - 0.5) < 4 * np.sqrt(0.25 / 4000)
+    picture = np.tile(np.arange(48, dtype=np.uint8)[:, None, None] * 5, (1, 48, 3))
+    plain = varied([picture], np.random.default_rng(1), Varied(0, 0))[0]
+    seen = [varied([picture, picture], np.random.default_rng(i), Varied(0, 0, True)) for i in range(200)]
+    assert all(a.shape == plain.shape and np.array_equal(a, b) for a, b in seen)
+    changed = sum(not np.allclose(a, plain) for a, _ in seen)
+    assert 70 < changed < 130
