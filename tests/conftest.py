@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image, ImageDraw, ImageFilter
 
-from oddwatch.core import Box, Evidence, Hit, Query, Reason, Slot
+from oddwatch.core import Box, Evidence, Frame, Hit, Query, Reason, Slot, Tokens
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -150,5 +151,81 @@ def made_up_search() -> Callable[..., tuple[MadeUpSearch, Picture]]:
             found.append(hit)
         answer = "matches" if matches else "nobody matches"
         return MadeUpSearch(made_up_query(text), found, answer), lambda hit: (frames[hit.id], 1.0)
+
+    return make
+
+
+class ToyEyes:
+    """A picture encoder in a few lines: colours and edges of each patch through fixed random planes, blocks of rising depth
+    mixing in their neighbours. Good enough to see a patch of another colour, quick enough for every test."""
+
+    dim = 32
+    layer_names = (*(f"block_{i}" for i in range(1, 13)), "last")
+
+    def __init__(self, resolution: int = 112) -> None:
+        self.resolution, self.fit = resolution, "squash"
+        self.id = f"toy/{resolution}"
+        self._planes = np.random.default_rng(7).normal(size=(12, self.dim)).astype(np.float32)
+
+    def encode(self, frames: Sequence[Frame | np.ndarray], layers: Sequence[str] = ("last",)) -> Tokens:
+        side = self.resolution // 14
+        first = (
+            np.stack([self._first(f, side) for f in frames])
+            if len(frames)
+            else np.empty((0, side * side, self.dim))
+        )
+        out = {name: self._deep(first, side, self.layer_names.index(name)) for name in layers}
+        shapes = [(f.pixels if isinstance(f, Frame) else f).shape for f in frames]
+        scale = np.array([(w / self.resolution, h / self.resolution) for h, w, _ in shapes], float).reshape(
+            -1, 2
+        )
+        cls = first.mean(1).astype(np.float32).reshape(-1, self.dim)
+        return Tokens(cls, out, (side, side), scale, np.zeros_like(scale))
+
+    def _first(self, frame: Frame | np.ndarray, side: int) -> np.ndarray:
+        pixels = frame.pixels if isinstance(frame, Frame) else Frame(frame).pixels
+        small = (
+            np.asarray(Image.fromarray(pixels).resize((side * 4, side * 4), Image.Resampling.BOX), np.float32)
+            / 255
+        )
+        cells = small.reshape(side, 4, side, 4, 3).transpose(0, 2, 1, 3, 4).reshape(side * side, 16, 3)
+        mean, spread = cells.mean(1), cells.std(1)
+        return np.tanh(np.concatenate([mean, spread, mean**2, spread**0.5], 1) @ self._planes).astype(
+            np.float32
+        )
+
+    def _deep(self, x: np.ndarray, side: int, depth: int) -> np.ndarray:
+        field = x.reshape(-1, side, side, self.dim)
+        near = (
+            np.roll(field, 1, 1) + np.roll(field, -1, 1) + np.roll(field, 1, 2) + np.roll(field, -1, 2)
+        ) / 4
+        share = 0.02 * depth
+        return ((1 - share) * field + share * near).reshape(-1, side * side, self.dim).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def toy_eyes() -> type[ToyEyes]:
+    """The class of a toy encoder: ``toy_eyes()`` sees 8 × 8 patches, ``toy_eyes(224)`` 16 × 16."""
+    return ToyEyes
+
+
+@pytest.fixture(scope="session")
+def plates() -> Callable[..., list[np.ndarray]]:
+    """``plates(n, seed, odd)``: n small grey plates with grain and two stripes; ``odd`` ones carry a red stain whose place
+    is drawn by chance."""
+
+    def make(n: int, seed: int = 0, odd: bool = False, size: tuple[int, int] = (96, 96)) -> list[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        out = []
+        for _ in range(n):
+            h, w = size
+            picture = np.full((h, w, 3), 150.0) + rng.normal(0, 6, (h, w, 1)) + rng.normal(0, 4)
+            picture[h // 3 : h // 3 + 6] -= 60
+            picture[:, w // 4 : w // 4 + 6] += 50
+            if odd:
+                y, x = int(rng.integers(h // 8, h - h // 3)), int(rng.integers(w // 8, w - w // 3))
+                picture[y : y + h // 6, x : x + w // 6] = (200, 40, 40)
+            out.append(np.clip(picture, 0, 255).astype(np.uint8))
+        return out
 
     return make

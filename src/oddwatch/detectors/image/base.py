@@ -1,0 +1,239 @@
+"""What every picture detector has: an encoder, tokens in chunks, maps from patch scores, a file format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from oddwatch._version import __version__
+from oddwatch.core import Frame, ImageEncoder, InputError, ModelError, Scores, Tokens
+from oddwatch.detectors.image import maps
+from oddwatch.detectors.image.tokens import rotated
+
+Pictures = Sequence[Frame | np.ndarray] | Tokens
+"""Pictures of any sizes ((H, W, 3) uint8 RGB), or their tokens where these were made before."""
+
+FORMAT = 1
+CHUNK = 8
+
+
+@dataclass(kw_only=True, eq=False)
+class ImageDetector:
+    """Base of the picture detectors: a subclass names its arguments as fields, fits, and scores patches.
+
+    ``encoder`` is a row of :data:`oddwatch.encoders.ENCODERS` that gives patch tokens, or an encoder object;
+    ``resolution`` is its input side in pixels where it is a name; ``layers`` are the tokens it is asked for.
+    ``sigma`` smooths the map, in input pixels (0: not at all). ``seed`` settles everything drawn by chance.
+
+    A subclass offers ``_fit(normal, labels)`` and ``_patches(tokens) -> (B, rows, columns)``, lists its fitted
+    arrays (fields with ``init=False``, None before) in ``STATE``, and may replace ``_reduce`` (map to picture score). Fitting looks at normal pictures only.
+    """
+
+    NAME: ClassVar[str] = ""
+    STATE: ClassVar[tuple[str, ...]] = ()
+    NEEDS_NORMALS: ClassVar[bool] = True
+
+    encoder: str | ImageEncoder = "patches"
+    resolution: int = 448
+    layers: tuple[str, ...] = ("last",)
+    sigma: float = 4.0
+    seed: int = 0
+    fitted: bool = field(default=False, init=False, repr=False)
+
+    # -- pictures to tokens --------------------------------------------------------------------------------------
+
+    @property
+    def eyes(self) -> ImageEncoder:
+        """The encoder itself, loaded on first use."""
+        if isinstance(self.encoder, str):
+            from oddwatch.encoders import load
+
+            self.encoder = load(self.encoder, resolution=self.resolution)
+        assert not isinstance(self.encoder, str)
+        return self.encoder
+
+    def tokens(self, items: Pictures, layers: Sequence[str] | None = None) -> Tokens:
+        """All tokens of ``items`` at once: of pictures by the encoder, of tokens themselves.
+
+        Raises:
+            InputError: tokens without a layer that this detector reads.
+        """
+        wanted = tuple(layers or self.layers)
+        if not isinstance(items, Tokens):
+            return self.eyes.encode(items, wanted)
+        missing = [name for name in wanted if name not in items.layers]
+        if missing:
+            raise InputError("tokens", f"have no layer {missing[0]!r}", f"encode with layers {wanted}")
+        return items
+
+    def chunks(self, items: Pictures, layers: Sequence[str] | None = None) -> Iterator[Tokens]:
+        """The tokens of ``items``, a few pictures at a time, so that many pictures need little memory."""
+        for start in range(0, count(items), CHUNK):
+            yield self.tokens(take(items, slice(start, start + CHUNK)), layers)
+
+    # -- fitting and scoring -------------------------------------------------------------------------------------
+
+    def fit(self, normal: Pictures, labels: Sequence[Any] | None = None) -> Self:
+        """Learn what is normal from ``normal`` pictures (or their tokens).
+
+        Raises:
+            InputError: no picture at all, where the method needs some.
+        """
+        if self.NEEDS_NORMALS and not count(normal):
+            raise InputError(
+                "normal", "expected at least one normal picture, got none", "point --normal at good ones"
+            )
+        self._fit(normal, labels)
+        self.fitted = True
+        return self
+
+    def score(self, items: Pictures) -> Scores:
+        """Scores (N,) and maps (N, side, side) in the encoder's input pixels; higher = more anomalous.
+
+        No pictures give no scores. Scoring changes nothing.
+
+        Raises:
+            InputError: not fitted yet.
+        """
+        self._ready()
+        found = [self._scored(self._patches(tokens), tokens) for tokens in self.chunks(items)]
+        if not found:
+            return Scores(np.empty(0), np.empty((0, 0, 0), np.float32))
+        return Scores(np.concatenate([v for v, _ in found]), np.concatenate([m for _, m in found]))
+
+    def with_turned(self, normal: Pictures, rotations: int, few: int) -> Iterator[Tokens]:
+        """The tokens of ``normal``, and, while these are fewer than ``few`` pictures, of ``rotations`` turned copies of
+        each, at evenly spread angles. Tokens made before cannot be turned and come as they are."""
+        yield from self.chunks(normal)
+        if rotations < 1 or isinstance(normal, Tokens) or len(normal) >= few:
+            return
+        angles = [360 * i / (rotations + 1) for i in range(1, rotations + 1)]
+        for picture in normal:
+            yield from self.chunks(rotated(picture, angles))
+
+    def _ready(self) -> None:
+        if self.NEEDS_NORMALS and not self.fitted:
+            raise InputError(
+                self.NAME or type(self).__name__, "is not fitted", "call fit with normal pictures first"
+            )
+
+    def _scored(self, patches: np.ndarray, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (B,) float64 and maps (B, side, side) float32 of patch scores (B, rows, columns)."""
+        full = maps.upsample(patches, map_size(tokens), sigma=self.sigma)
+        return np.asarray(self._reduce(patches, full), np.float64), full
+
+    def _fit(self, normal: Pictures, labels: Sequence[Any] | None) -> None:
+        raise NotImplementedError
+
+    def _patches(self, tokens: Tokens) -> np.ndarray:
+        raise NotImplementedError
+
+    def _reduce(self, patches: np.ndarray, full: np.ndarray) -> np.ndarray:
+        return maps.top_mean(patches, 0.01)
+
+    # -- keeping -------------------------------------------------------------------------------------------------
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments it was made with, for JSON; the encoder is told by its id elsewhere."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name != "encoder"}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in named.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The fitted arrays, by name."""
+        return {n: np.ascontiguousarray(v) for n in self.STATE if (v := getattr(self, n)) is not None}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """The inverse of :meth:`state`."""
+        for name in self.STATE:
+            setattr(self, name, arrays.get(name))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``detector.json`` (method, arguments, encoder, version, hash) and ``state.safetensors``."""
+        self._ready()
+        from safetensors.numpy import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.state(), folder / "state.safetensors")
+        about = {
+            "format": FORMAT,
+            "method": self.NAME,
+            "arguments": self.arguments(),
+            "encoder": self.eyes.id,
+            "oddwatch": __version__,
+            "sha256": _digest(folder / "state.safetensors"),
+        }
+        (folder / "detector.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        return folder
+
+
+def load(folder: str | Path, encoder: str | ImageEncoder = "patches") -> Any:
+    """The detector that ``save`` wrote to ``folder``, with ``encoder`` (by default the packaged one).
+
+    Raises:
+        ModelError: a file is missing, damaged or of another format.
+        InputError: the encoder's id is another than the one it was fitted with.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    from oddwatch.core import resolve
+    from oddwatch.detectors import DETECTORS
+
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise ModelError(f"{folder}: format {about['format']!r}, this version reads {FORMAT}")
+        if _digest(folder / "state.safetensors") != about["sha256"]:
+            raise ModelError(f"{folder}: state.safetensors is not the file that was saved")
+        method, arguments, made_with = about["method"], dict(about["arguments"]), about["encoder"]
+        arrays = load_file(folder / "state.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: is not a saved detector: {error}") from error
+    made = resolve(DETECTORS, method, "detector")
+    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()}
+    detector = made(encoder=encoder, **lists)
+    if detector.eyes.id != made_with:
+        raise InputError(
+            "encoder", f"is {detector.eyes.id}, the detector was fitted with {made_with}", "give that one"
+        )
+    detector.restore(arrays)
+    detector.fitted = True
+    return detector
+
+
+def count(items: Pictures) -> int:
+    """How many pictures."""
+    return len(items.cls) if isinstance(items, Tokens) else len(items)
+
+
+def take(items: Pictures, which: slice | np.ndarray) -> Pictures:
+    """Some of the pictures, by slice or index array (n,) int."""
+    if isinstance(items, Tokens):
+        layers = {name: value[which] for name, value in items.layers.items()}
+        return Tokens(items.cls[which], layers, items.grid, items.scale[which], items.offset[which])
+    if isinstance(which, slice):
+        return items[which]
+    return [items[int(i)] for i in which]
+
+
+def map_size(tokens: Tokens) -> tuple[int, int]:
+    """Height and width of the maps: 14 pixels a patch, the embedded encoder's, whatever the encoder."""
+    return tokens.grid[0] * 14, tokens.grid[1] * 14
+
+
+def rows_of(tokens: Tokens, name: str) -> np.ndarray:
+    """The tokens of one layer as float32 rows (B·T, D)."""
+    value = tokens.layers[name]
+    return value.reshape(-1, value.shape[-1]).astype(np.float32, copy=False)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
