@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -49,6 +49,12 @@ class ImageDetector:
     # -- pictures to tokens --------------------------------------------------------------------------------------
 
     @property
+    def reads_cls(self) -> bool:
+        """Whether it looks at class tokens; where not, an encoder that can (``encode_up_to``) stops at the deepest of
+        ``layers``, and ``cls`` is then that block's."""
+        return True
+
+    @property
     def eyes(self) -> ImageEncoder:
         """The encoder itself, loaded on first use."""
         if isinstance(self.encoder, str):
@@ -66,7 +72,8 @@ class ImageDetector:
         """
         wanted = tuple(layers or self.layers)
         if not isinstance(items, Tokens):
-            return self.eyes.encode(items, wanted)
+            early = None if self.reads_cls else getattr(self.eyes, "encode_up_to", None)
+            return early(items, wanted) if early else self.eyes.encode(items, wanted)
         missing = [name for name in wanted if name not in items.layers]
         if missing:
             raise InputError("tokens", f"have no layer {missing[0]!r}", f"encode with layers {wanted}")
@@ -92,6 +99,18 @@ class ImageDetector:
         self._fit(normal, labels)
         self.fitted = True
         return self
+
+    def fit_apart(self, normal: Pictures, folds: Sequence[np.ndarray]) -> Iterator[Self]:
+        """Fit to all of ``normal``, then give, for each of ``folds`` (index arrays), a detector that never saw that part.
+
+        What a method decides by the number of normals (``few``) is decided by all of them. A method that can leave
+        pictures out without starting again replaces this.
+        """
+        self.fit(normal)
+        everything = np.arange(count(normal))
+        changes = {"few": 0} if len(everything) >= getattr(self, "few", np.inf) else {}
+        for fold in folds:
+            yield replace(self, **changes).fit(take(normal, np.setdiff1d(everything, fold)))
 
     def score(self, items: Pictures) -> Scores:
         """Scores (N,) and maps (N, side, side) in the encoder's input pixels; higher = more anomalous.
@@ -209,6 +228,21 @@ def load(folder: str | Path, encoder: str | ImageEncoder = "patches") -> Any:
     return detector
 
 
+class Chosen(Sequence[Any]):
+    """Some items of a sequence by index array, taken when they are asked for: pictures may be files read on access."""
+
+    def __init__(self, items: Sequence[Any], which: np.ndarray) -> None:
+        self.items, self.which = items, np.asarray(which, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self.items[i] for i in self.which[at].tolist()]
+        return self.items[int(self.which[at])]
+
+
 def count(items: Pictures) -> int:
     """How many pictures."""
     return len(items.cls) if isinstance(items, Tokens) else len(items)
@@ -219,9 +253,7 @@ def take(items: Pictures, which: slice | np.ndarray) -> Pictures:
     if isinstance(items, Tokens):
         layers = {name: value[which] for name, value in items.layers.items()}
         return Tokens(items.cls[which], layers, items.grid, items.scale[which], items.offset[which])
-    if isinstance(which, slice):
-        return items[which]
-    return [items[int(i)] for i in which]
+    return items[which] if isinstance(which, slice) else Chosen(items, which)
 
 
 def map_size(tokens: Tokens) -> tuple[int, int]:

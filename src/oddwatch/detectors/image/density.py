@@ -22,13 +22,20 @@ class Moments:
         x = np.asarray(rows, np.float32)
         mean = x.mean(0, dtype=np.float64)
         centred = x - mean.astype(np.float32)
-        scatter = (centred.T @ centred).astype(np.float64)
+        self._join(len(x), mean, (centred.T @ centred).astype(np.float64))
+
+    def merge(self, other: Moments) -> None:
+        """Take in the rows that ``other`` has taken in."""
+        if other.n:
+            self._join(other.n, other.mean, other.scatter)
+
+    def _join(self, n: int, mean: np.ndarray, scatter: np.ndarray) -> None:
         if not self.n:
-            self.n, self.mean, self.scatter = len(x), mean, scatter
+            self.n, self.mean, self.scatter = n, mean.copy(), scatter.copy()
             return
-        total, delta = self.n + len(x), mean - self.mean
-        self.scatter += scatter + np.outer(delta, delta) * (self.n * len(x) / total)
-        self.mean = self.mean + delta * (len(x) / total)
+        total, delta = self.n + n, mean - self.mean
+        self.scatter += scatter + np.outer(delta, delta) * (self.n * n / total)
+        self.mean = self.mean + delta * (n / total)
         self.n = total
 
 
