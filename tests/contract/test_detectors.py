@@ -14,7 +14,9 @@ from oddwatch.detectors import CARDS, DETECTORS
 from oddwatch.detectors.image import base
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-TOY: dict[str, dict[str, object]] = {}
+TOY: dict[str, dict[str, object]] = {
+    "dictas": {"steps": 30, "pairs": 12, "entries": 512},
+}
 """Arguments that make a method small enough for these tests, where its defaults are not."""
 
 IMAGE = sorted(name for name in DETECTORS if CARDS[name].modality == "image")
