@@ -1,4 +1,4 @@
-"""Readers of public benchmarks as shipped."""
+"""Readers of public benchmarks as shipped, and generators of labelled data."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ IMAGE_SETS: dict[str, str] = {
     "mad_bench": "oddwatch.datasets.images:read_image_sets",
 }
 """Layout of an image anomaly set → its reader, which recognises the layout by itself."""
+
+GENERATORS: dict[str, str] = {
+    "defects": "oddwatch.datasets.defects:training_pairs",
+}
+"""Generator of labelled data → ``"module:function"``."""
 
 CARDS: dict[str, Card] = {
     "mvtec_ad": Card(
@@ -62,6 +67,14 @@ CARDS: dict[str, Card] = {
         "Test pictures with a level of severity, from a CSV with Path and Severity; levels rounded up",
         paper="arXiv 2411.14515",
     ),
+    "defects": Card(
+        "defects", "generator", "image",
+        "Defects drawn on one's own normal pictures with their masks: Perlin textures, cut-paste, shuffled patches, "
+        "scratches, blobs, cracks, and missing, swapped, extra or rotated parts; faint to strong, by seed",
+        paper="DRAEM, arXiv 2108.07610; CutPaste, arXiv 2104.04015; CPR, arXiv 2308.06748",
+        needs=("normal pictures",),
+        verified=("R",),
+    ),
 }  # fmt: skip
 
-__all__ = ["CARDS", "IMAGE_SETS"]
+__all__ = ["CARDS", "GENERATORS", "IMAGE_SETS"]
