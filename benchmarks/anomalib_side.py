@@ -1,0 +1,268 @@
+"""PatchCore and PaDiM beside anomalib's: python benchmarks/anomalib_side.py --data DATA --peer PEER/bin/python --out FILE
+
+DATA holds the sets of --sets; PEER is an environment made as anomalib_peer.py says. Every picture is brought to the
+encoder's input size first and written as PNG; both sides read the same files with the same split, read the same layers,
+keep the same share of the bank and the same number of channels, and have the same number of threads. Each run has a
+process of its own, whose peak memory is the high-water mark of its resident set, libraries included. ``fit_s`` and
+``predict_s`` include reading the files and the backbone, not importing and loading (``load_s``).
+
+Three ways of the peer are measured. ``engine`` is what its guide tells a user to do (Lightning, batches of 32), without
+its metrics, drawn pictures and threshold search. ``loop`` is the leanest: its torch model alone in batches of 8. Both see
+a float32 ViT with the packaged graph's weights. ``loop, same graph`` runs the packaged int8 graph in that place: equal
+tokens to the last bit, so that what remains is the methods' own. AUROCs of all are computed here, from their raw scores
+and maps. Goals: AUROC within 1 point (against ``same graph``, where tokens are equal), three times faster in fit and
+predict, at most half the peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from oddwatch.datasets.images import ImageItem, ImageSet, read_image_sets
+from oddwatch.encoders import weights
+from oddwatch.encoders.vit import LAYERS, PatchEncoder, fit_square, positions
+from oddwatch.metrics.pixels import pool
+from oddwatch.metrics.ranking import auroc
+
+HERE = Path(__file__).resolve().parent
+WAYS = {
+    "engine": ("engine", "converted"),
+    "loop": ("loop", "converted"),
+    "loop, same graph": ("loop", "graph"),
+}
+LISTED = ("load_s", "fit_s", "predict_s", "peak_mb", "loaded_mb")
+
+
+# -- the pictures ---------------------------------------------------------------------------------------------------
+
+
+def chosen(data: Path, name: str) -> ImageSet:
+    """The set FOLDER or FOLDER:CATEGORY under ``data``."""
+    folder, _, category = name.partition(":")
+    found = [s for s in read_image_sets(data / folder) if category in ("", s.category)]
+    if len(found) != 1:
+        raise SystemExit(
+            f"{name}: expected one set, found {[s.category for s in found]}; write FOLDER:CATEGORY"
+        )
+    return found[0]
+
+
+def lay(images: ImageSet, folder: Path, side: int) -> tuple[np.ndarray, list[np.ndarray | None]]:
+    """Write ``train`` and ``test`` as PNGs of ``side`` × ``side``; labels (N,) and masks of the test pictures."""
+    for part, items in (("train", images.train), ("test", images.test)):
+        (folder / part).mkdir(parents=True)
+        for i, item in enumerate(items):
+            shaped = fit_square(item.pixels(), side, "squash")[0]
+            cv2.imwrite(str(folder / part / f"{i:05d}.png"), cv2.cvtColor(shaped, cv2.COLOR_RGB2BGR))
+    return np.array([item.label for item in images.test]), [mask_of(item, side) for item in images.test]
+
+
+def mask_of(item: ImageItem, side: int) -> np.ndarray | None:
+    """(side, side) bool, or None where the set does not say what is anomalous."""
+    mask = item.mask_pixels(item.pixels().shape)
+    return (
+        None
+        if mask is None
+        else cv2.resize(mask.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST) > 0
+    )
+
+
+def tokens_file(path: Path, folder: Path, side: int) -> None:
+    """Sixteen test pictures of ``folder``, the position table, and the packaged graph's tokens of every block."""
+    files = sorted((folder / "test").iterdir())
+    pixels = read([files[i] for i in np.linspace(0, len(files) - 1, 16).round().astype(int)])
+    found = PatchEncoder(side).encode(pixels, LAYERS)
+    np.savez(path, pixels=np.stack(pixels), positions=positions(side // 14), **found.layers)
+
+
+def read(files: list[Path]) -> list[np.ndarray]:
+    return [cv2.cvtColor(cv2.imread(str(f)), cv2.COLOR_BGR2RGB) for f in files]
+
+
+# -- one run --------------------------------------------------------------------------------------------------------
+
+
+def ours(job: dict[str, Any]) -> dict[str, Any]:
+    """The counterpart of anomalib_peer.run, in a process of its own."""
+    from anomalib_peer import peak_mb
+
+    from oddwatch.core import resolve
+    from oddwatch.detectors import DETECTORS
+
+    cv2.setNumThreads(job["threads"])
+    started = time.perf_counter()
+    eyes = PatchEncoder(job["resolution"], threads=job["threads"])
+    own = {
+        "patchcore": {"coreset": job["coreset"], "neighbours": job["neighbours"]},
+        "padim": {"channels": job["channels"]},
+    }
+    made = resolve(DETECTORS, job["method"], "detector")
+    model = made(encoder=eyes, layers=tuple(job["layers"]), seed=job["seed"], **own[job["method"]])
+    loaded, loaded_mb = time.perf_counter(), peak_mb()
+    model.fit(read(sorted(Path(job["folder"], "train").iterdir())))
+    between = time.perf_counter()
+    found = model.score(read(sorted(Path(job["folder"], "test").iterdir())))
+    done, peak = time.perf_counter(), peak_mb()
+    np.savez(job["answers"], scores=found.scores, maps=found.maps)
+    return {
+        "load_s": loaded - started, "fit_s": between - loaded, "predict_s": done - between,
+        "peak_mb": peak, "loaded_mb": loaded_mb,
+    }  # fmt: skip
+
+
+def spawn(python: str, script: Path, job: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    """Run ``script`` on ``job``; its answer."""
+    path = scratch / "job.json"
+    path.write_text(json.dumps(job), encoding="utf-8")
+    threads = str(job.get("threads", 2))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    done = subprocess.run(
+        [python, str(script), str(path)], env={**os.environ, **dict.fromkeys(names, threads)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{script.name} failed:\n{done.stderr[-2000:]}")
+    answer = path.with_suffix(".answer.json")
+    found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    answer.unlink()
+    return found
+
+
+def quality(
+    job: dict[str, Any], labels: np.ndarray, masks: list[np.ndarray | None]
+) -> dict[str, float | None]:
+    """AUROCs in percent of the scores and maps a run left; pixels only where the set has masks."""
+    found = np.load(job["answers"], allow_pickle=False)
+    known = [i for i, mask in enumerate(masks) if mask is not None]
+    pixel = None
+    if any(labels[i] for i in known):
+        pixel = pool([found["maps"][i] for i in known], [masks[i] for i in known]).auroc().number
+    image = auroc(labels, found["scores"]).number
+    return {"image_auroc": image and 100 * image, "pixel_auroc": pixel and 100 * pixel}
+
+
+# -- the table ------------------------------------------------------------------------------------------------------
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means of the AUROCs, medians of the rest over the seeds."""
+    out: dict[str, Any] = {}
+    for key in ("image_auroc", "pixel_auroc"):
+        values = [r[key] for r in runs if r[key] is not None]
+        out[key] = round(statistics.mean(values), 2) if values else None
+        out[f"{key}_sd"] = round(statistics.pstdev(values), 2) if values else None
+    return out | {key: round(statistics.median(r[key] for r in runs), 2) for key in LISTED}
+
+
+def against(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """Ours and one way of the peer."""
+    both = [m["fit_s"] + m["predict_s"] for m in (mine, theirs)]
+    points = {
+        f"{key}_points": round(mine[key] - theirs[key], 2)
+        for key in ("image_auroc", "pixel_auroc")
+        if mine[key] is not None and theirs[key] is not None
+    }
+    return {
+        **points,
+        "times_faster": round(both[1] / both[0], 2),
+        "memory_ratio": round(mine["peak_mb"] / theirs["peak_mb"], 3),
+        "within_1_point": all(abs(p) <= 1 for p in points.values()),
+        "three_times_faster": both[1] >= 3 * both[0],
+        "half_the_memory": mine["peak_mb"] <= theirs["peak_mb"] / 2,
+    }
+
+
+def compare(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    settings = {
+        "resolution": args.resolution, "layers": args.layers, "coreset": args.coreset,
+        "neighbours": args.neighbours, "channels": args.channels, "threads": args.threads,
+    }  # fmt: skip
+    base = {
+        **settings, "graph": str(weights.path("patches")), "weights": str(scratch / "vit.safetensors"),
+        "tokens": str(scratch / "tokens.npz"), "answers": str(scratch / "answers.npz"), "scratch": str(scratch),
+    }  # fmt: skip
+    report: dict[str, Any] = {"settings": settings, "rows": []}
+    for name in args.sets:
+        images = chosen(args.data, name)
+        folder = scratch / images.category
+        labels, masks = lay(images, folder, args.resolution)
+        if "conversion" not in report:
+            tokens_file(scratch / "tokens.npz", folder, args.resolution)
+            report["conversion"] = spawn(
+                args.peer, HERE / "anomalib_peer.py", {**base, "do": "convert"}, scratch
+            )
+            report["versions"] = report["conversion"].pop("versions")
+        for method in args.methods:
+            found: dict[str, list[dict[str, Any]]] = {way: [] for way in ("oddwatch", *WAYS)}
+            for seed in range(args.seeds):
+                for way, runs in found.items():
+                    job = {**base, "do": "run", "method": method, "seed": seed, "folder": str(folder)}
+                    if way == "oddwatch":
+                        answer = spawn(sys.executable, Path(__file__).resolve(), job, scratch)
+                    else:
+                        job["way"], job["backbone"] = WAYS[way]
+                        answer = spawn(args.peer, HERE / "anomalib_peer.py", job, scratch)
+                    runs.append(answer | quality(job, labels, masks))
+                    print(
+                        name,
+                        method,
+                        way,
+                        seed,
+                        {k: v for k, v in runs[-1].items() if k != "versions"},
+                        flush=True,
+                    )
+            rows = {way: summary(runs) for way, runs in found.items()}
+            report["rows"].append({
+                "set": name, "train": len(images.train), "test": len(images.test), "anomalies": int(labels.sum()),
+                "method": method, "seeds": args.seeds, **rows,
+                "oddwatch_against": {way: against(rows["oddwatch"], rows[way]) for way in WAYS},
+            })  # fmt: skip
+    return report
+
+
+def main() -> None:
+    if len(sys.argv) == 2 and sys.argv[1].endswith("job.json"):
+        path = Path(sys.argv[1])
+        answer = ours(json.loads(path.read_text(encoding="utf-8")))
+        path.with_suffix(".answer.json").write_text(json.dumps(answer), encoding="utf-8")
+        return
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--peer", required=True, help="python of the environment with anomalib")
+    parser.add_argument("--sets", nargs="+", default=["dobot_cubes", "mvtec_ad_small:hazelnut"])
+    parser.add_argument(
+        "--methods", nargs="+", default=["patchcore", "padim"], choices=["patchcore", "padim"]
+    )
+    parser.add_argument("--layers", nargs="+", default=["block_9", "block_12"])
+    parser.add_argument("--resolution", type=int, default=224)
+    parser.add_argument("--coreset", type=float, default=0.1)
+    parser.add_argument("--neighbours", type=int, default=9)
+    parser.add_argument("--channels", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        report = compare(args, Path(scratch))
+    report["minutes"] = round((time.perf_counter() - started) / 60, 1)
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
