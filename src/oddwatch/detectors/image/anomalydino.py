@@ -26,10 +26,12 @@ import numpy as np
 from scipy.linalg import eigh
 
 from oddwatch.core import InputError, Scores, Tokens
-from oddwatch.detectors.image.bank import BLOCK, MemoryBank
+from oddwatch.detectors.image.bank import MemoryBank
 from oddwatch.detectors.image.base import ImageDetector, Pictures, count
 from oddwatch.detectors.image.tokens import mean_of, unit
 
+BLOCK = 8_000_000
+"""Largest block of distances between unlabelled pictures, in numbers."""
 UNIFORM = 0.75
 """Share of the variance that Otsu's cut explains of an even spread; more than that means two groups."""
 
