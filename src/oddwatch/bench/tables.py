@@ -21,6 +21,9 @@ LAYOUT: dict[str, tuple[str, ...]] = {
     "nobody matches": ("gallery", "n_true", "right_matches", "n_false", "right_nobody", "auc"),
     "paired": ("system", "against", "n_queries", "R@1 gain", "R@1 p", "only_default", "only_other", "mcnemar p",
                "mAP gain", "mAP p"),
+    "image anomalies": ("system", "category", "shots", "n_train", "n_good", "n_bad", "image_auroc", "image_ap", "image_f1_max",
+                        "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "aupimo", "iou_max", "pictures_per_second",
+                        "fit_seconds", "model_mb", "note"),
     "same person": ("system", "queries", "gallery", "R@1", "R@5", "mAP"),
     "twins": ("queries", "people", "pictures", "n", "right", "rate", "chance"),
     "slots": ("slot", "true_matched", "true_contradicted", "true_unknown", "wrong_matched", "wrong_contradicted",
@@ -51,6 +54,9 @@ def _cell(row: Row, column: str) -> str:
     percent = column.startswith(("R@", "mAP", "mINP")) and not column.endswith(" p")
     text = f"{value:.1f}" if percent else f"{value:.3g}" if column.startswith("seconds") else f"{value:.3f}"
     ends = (row.get("ci95") or {}).get(column)
+    deviation = row.get(f"{column}_sd")
+    if deviation is not None:
+        text += f" ± {deviation:.3f}"
     if ends:
         low, high = (f"{e:.1f}" if percent else f"{e:.2f}" for e in ends)
         text += f" [{low}, {high}]"

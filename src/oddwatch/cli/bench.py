@@ -17,6 +17,7 @@ from oddwatch.cli.common import (
     progress_bar,
     say,
 )
+from oddwatch.core.errors import InputError
 
 app = typer.Typer(help="Measure on labelled data.", no_args_is_help=True)
 
@@ -84,3 +85,66 @@ def search(
             progress=progress,
         )
     print_json({"rows": rows}) if json_ else say(markdown(rows))
+
+
+@app.command("image")
+def image(
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            help="A labelled set: MVTec AD, VisA, LOCO, MTD, BTAD, 3CAD, or a folder of good and rest.",
+        ),
+    ],
+    method: Annotated[
+        str | None,
+        typer.Option(help="Detectors to measure, like patchcore,subspace; default: the default one."),
+    ] = None,
+    category: Annotated[str | None, typer.Option(help="Only these categories, like hazelnut,bottle.")] = None,
+    shots: Annotated[
+        str, typer.Option(help="How many normal pictures to learn from, like 1,4,all; drawn by seed.")
+    ] = "all",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds to average over.")] = 1,
+    seed: Annotated[
+        int, typer.Option(help="The first seed: of splits, shots, everything drawn by chance.")
+    ] = 0,
+    resolution: Annotated[int, typer.Option(help="Side of the encoder's input, a multiple of 14.")] = 448,
+    encoder: Annotated[str, typer.Option(help="An encoder of `oddwatch methods`, like patches.")] = "patches",
+    cache: Annotated[Path | None, typer.Option(help="Keep tokens in this folder for further runs.")] = None,
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Anomalies in pictures: image AUROC, AP, F1; pixel AUROC, AP, F1, AU-PRO, AUPIMO, IoU, all 0-1; speed, size."""
+    from oddwatch.bench.images import run_image_bench
+    from oddwatch.bench.tables import markdown
+
+    with progress_bar(json_) as progress:
+        rows = run_image_bench(
+            data,
+            methods=_listed(method),
+            shots=[_shots(word) for word in _listed(shots) or ["all"]],
+            seeds=range(seed, seed + seeds),
+            categories=_listed(category),
+            encoder=encoder,
+            resolution=resolution,
+            cache=cache,
+            device=device.value,
+            threads=threads,
+            progress=progress,
+        )
+    print_json({"rows": rows}) if json_ else say(markdown(rows))
+
+
+def _listed(text: str | None) -> list[str] | None:
+    """The words of a list with commas, None where none was given."""
+    return [word.strip() for word in text.split(",") if word.strip()] if text is not None else None
+
+
+def _shots(word: str) -> int | None:
+    """A number of normals, None for all. Raises InputError for anything else."""
+    if word == "all":
+        return None
+    if not word.isdigit() or int(word) < 1:
+        raise InputError("--shots", f"expected numbers of 1 or more, or all, got {word!r}", "like 1,4,all")
+    return int(word)

@@ -113,15 +113,16 @@ def read_pixels(store: str | Path, name: str) -> np.ndarray:
         MediaError: not a whole picture.
         LimitError: more than 100 million pixels or 64 MiB.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
+
+    from oddwatch.media.pictures import upright_rgb
 
     data = read(store, name)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise LimitError(f"{store}: {name}", f"is {picture.width}×{picture.height} pixels")
-            upright = ImageOps.exif_transpose(picture)
-            return np.array(upright.convert("RGB"))
+            return upright_rgb(picture)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, LimitError):
             raise

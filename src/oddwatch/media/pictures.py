@@ -63,7 +63,7 @@ def read_picture(path: str | Path, *, limits: Limits | None = None) -> Frame:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=_formats()) as image:
                 _check_pixels(name, image, limits)
-                pixels = _upright_rgb(image)
+                pixels = upright_rgb(image)
     except Image.DecompressionBombError as error:
         raise LimitError(name, f"has too many pixels: {error}", "scale it down first") from error
     except UnidentifiedImageError as error:
@@ -83,7 +83,8 @@ def _check_pixels(name: str, image: Image.Image, limits: Limits) -> None:
         raise LimitError(name, found, "raise Limits(pixels=…) or scale it down first")
 
 
-def _upright_rgb(image: Image.Image) -> np.ndarray:
+def upright_rgb(image: Image.Image) -> np.ndarray:
+    """An opened picture of any mode as upright (H, W, 3) uint8 RGB, as :func:`read_picture` says."""
     image.load()
     try:
         orientation = int(image.getexif().get(0x0112, 1))

@@ -379,3 +379,22 @@ def test_real_sets(
     if folder != "dobot_cubes":
         mask = anomalies[0].mask_pixels(anomalies[0].pixels().shape)
         assert mask is not None and mask.any() and not mask.all()
+
+
+@pytest.mark.parametrize("mode", ["I;16", "L", "RGBA", "CMYK", "P"])
+def test_pictures_of_any_mode_are_read_as_rgb(tmp_path, mode):
+    ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (16, 1))
+    picture = Image.fromarray(ramp)
+    if mode == "I;16":
+        picture = Image.fromarray(ramp.astype(np.uint16) * 257)
+    elif mode == "P":
+        picture = picture.convert(mode)
+    elif mode != "L":
+        picture = picture.convert("RGB").convert(mode)
+    kind = {"CMYK": "tif"}.get(mode, "png")
+    for folder in ("good", "bad"):
+        (tmp_path / folder).mkdir()
+        picture.save(tmp_path / folder / f"a.{kind}")
+    pixels = read_image_sets(tmp_path)[0].test[0].pixels()
+    assert pixels.shape == (16, 64, 3) and pixels.dtype == np.uint8
+    assert np.abs(pixels.mean(2) - ramp).max() <= 3
