@@ -41,6 +41,10 @@ class MuSc(MutualDetector):
     norm: bool = True
     neighbours: tuple[int, ...] = (1, 2, 3)
 
+    @property
+    def reads_cls(self) -> bool:
+        return bool(self.neighbours)
+
     def _views(self, x: np.ndarray, grid: tuple[int, int]) -> Iterator[np.ndarray]:
         for layer in x:
             conditioned = layer_norm(layer) if self.norm else layer.astype(np.float32)

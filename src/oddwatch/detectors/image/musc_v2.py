@@ -84,6 +84,10 @@ class MuScV2(MutualDetector):
 
     # -- pictures ------------------------------------------------------------------------------------------------
 
+    @property
+    def reads_cls(self) -> bool:
+        return False
+
     def _views(self, x: np.ndarray, grid: tuple[int, int]) -> Iterator[np.ndarray]:
         for layer in x:
             yield self._pooled(layer, grid)
