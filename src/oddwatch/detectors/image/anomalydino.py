@@ -17,8 +17,8 @@ that belongs to DINOv2's last layer; here the cut is Otsu's, which needs no unit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import cv2
@@ -26,8 +26,9 @@ import numpy as np
 from scipy.linalg import eigh
 
 from oddwatch.core import InputError, Scores, Tokens
-from oddwatch.detectors.image.bank import MemoryBank
+from oddwatch.detectors.image.bank import Engine, MemoryBank
 from oddwatch.detectors.image.base import ImageDetector, Pictures, count
+from oddwatch.detectors.image.coreset import k_centre, share_of
 from oddwatch.detectors.image.tokens import mean_of, unit
 
 BLOCK = 8_000_000
@@ -44,6 +45,8 @@ class AnomalyDINO(ImageDetector):
     ``pc`` (tokens of the background score 0) or ``auto`` (``pc`` where the normals show an object before a background);
     ``threshold`` is the paper's fixed cut of the first component, None Otsu's. ``identity`` adds to the picture's score how
     much farther its CLS token is from the normals' than these are from each other: it sees another object of like texture.
+    ``keep`` is how many tokens of the normals given at a time the bank takes (a share, or a number; the paper takes all,
+    1.0), chosen by greedy k-centre; ``engine`` is the bank's, ``exact`` or ``ann``.
     """
 
     NAME: ClassVar[str] = "anomalydino"
@@ -55,6 +58,8 @@ class AnomalyDINO(ImageDetector):
     mask: Literal["none", "pc", "auto"] = "none"
     threshold: float | None = None
     identity: bool = False
+    keep: int | float = 1.0
+    engine: Engine = "exact"
     vectors: np.ndarray | None = field(default=None, init=False, repr=False)
     signs: np.ndarray | None = field(default=None, init=False, repr=False)
     classes: np.ndarray | None = field(default=None, init=False, repr=False)
@@ -65,6 +70,7 @@ class AnomalyDINO(ImageDetector):
             raise InputError("mask", f"expected none, pc or auto, got {self.mask!r}")
         if self.rotations < 1:
             raise InputError("rotations", f"expected 1 (the picture as it is) or more, got {self.rotations}")
+        share_of(self.keep, 1)
 
     @property
     def reads_cls(self) -> bool:
@@ -85,6 +91,28 @@ class AnomalyDINO(ImageDetector):
             self._learn(normal)
         return self
 
+    def fit_apart(self, normal: Pictures, folds: Sequence[np.ndarray]) -> Iterator[Self]:
+        """As in the base, but every picture is encoded once and its tokens are left out of the bank."""
+        if not self._all:  # a coreset of all is none of the rest
+            yield from super().fit_apart(normal, folds)
+            return
+        self.fit(normal)
+        assert self.vectors is not None and self.kin is not None and self.classes is not None
+        assert self.signs is not None
+        views = self.vectors.reshape(len(self.kin), -1, self.vectors.shape[1])
+        for fold in folds:
+            stay = ~np.isin(self.kin, fold)
+            if not stay.any():
+                raise InputError("folds", "expected folds that leave a normal picture, got one of all")
+            apart = replace(self)
+            signs = self.signs[stay] if len(self.signs) else self.signs
+            rows = views[stay].reshape(-1, views.shape[2])
+            apart.restore(
+                {"vectors": rows, "signs": signs, "classes": self.classes[stay], "kin": self.kin[stay]}
+            )
+            apart.fitted = True
+            yield apart
+
     def _learn(self, normal: Pictures) -> None:
         seen, fresh = (0 if self.kin is None else int(self.kin.max()) + 1), count(normal)
         rows, classes, signs = [], [], []
@@ -96,7 +124,7 @@ class AnomalyDINO(ImageDetector):
                 signs += [object_signs(one, tokens.grid) for one in x]
         joined = np.concatenate(rows)
         rows.clear()
-        self.bank.add(joined)
+        self.bank.add(joined if self._all else joined[k_centre(unit(joined), self.keep, seed=self.seed)])
         self.vectors = self.bank.vectors
         views = sum(len(c) for c in classes) // fresh
         kin = np.concatenate([np.arange(fresh), np.repeat(np.arange(fresh), views - 1)])
@@ -107,10 +135,14 @@ class AnomalyDINO(ImageDetector):
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         super().restore(arrays)
-        self.bank, self.own = MemoryBank("cosine"), 0.0
+        self.bank, self.own = MemoryBank("cosine", self.engine), 0.0
         if self.vectors is not None and self.classes is not None and self.kin is not None:
             self.vectors = self.bank.add(self.vectors).vectors
             self.own = among(self.classes, self.kin)
+
+    @property
+    def _all(self) -> bool:
+        return isinstance(self.keep, float) and self.keep >= 1
 
     @property
     def masks(self) -> bool:
