@@ -6,6 +6,7 @@ few (Jégou, Douze and Schmid, TPAMI 2011; André, Kermarrec and Le Scouarnec, V
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,7 @@ class Proposer:
     """
 
     def __init__(self, vectors: np.ndarray, seed: int = 0) -> None:
-        import faiss
-
+        faiss: Any = importlib.import_module("faiss")
         n, width = vectors.shape
         lists = int(max(1, min(2 * np.sqrt(n), n / SAMPLE)))
         codes = next(m for m in range(max(1, width // 2), 0, -1) if width % m == 0)

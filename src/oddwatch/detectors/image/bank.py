@@ -16,6 +16,8 @@ Metric = Literal["euclidean", "cosine"]
 Engine = Literal["exact", "ann"]
 QUERIES, VECTORS = 1024, 4096
 """Sides of one block of the distance matrix: 16 MB, whatever the bank's size."""
+BLOCK = QUERIES * VECTORS
+"""Largest block of a distance matrix, in numbers."""
 ANN_FROM = 20_000
 """Below this size an exact scan is as quick as an index, so that ``ann`` banks scan too."""
 

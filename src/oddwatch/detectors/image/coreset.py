@@ -172,21 +172,16 @@ class _Search:
             return
         rows, x = rows[alive], x[alive]
         best, squares = self.bound[rows], self.squares[rows]
-        if len(rows) <= 4 * ROUND:
-            table = _distances(x, squares, x, squares)
-            between = table.__getitem__
-        else:
-
-            def between(at: int) -> np.ndarray:
-                return _distances(x, squares, x[at : at + 1], squares[at : at + 1])[:, 0]
-
+        table = _distances(x, squares, x, squares) if len(rows) <= 4 * ROUND else None
         floor = max(outside, self.same)
         while self.taken < len(self.norms):
             at = int(best.argmax())
             if best[at] <= floor:
                 break
             self._take(int(rows[at]), x[at])
-            np.minimum(best, between(at), out=best)
+            one = slice(at, at + 1)
+            away = _distances(x[one], squares[one], x, squares)[0] if table is None else table[at]
+            np.minimum(best, away, out=best)
             best[at] = -1
         self.bound[rows], self.seen[rows] = best, self.taken
 
