@@ -84,21 +84,21 @@ class Histogram:
     def _add(self, scores: np.ndarray, mask: np.ndarray, index: str) -> None:
         if not np.isfinite(float(scores.max()) - float(scores.min())):
             raise InputError(f"map{index}", "infinite scores")
-        bins = self._bins(scores)
-        if not mask.any():
-            self._normal += np.bincount(bins.ravel(), minlength=self._normal.size)
-        else:
+        bad = bool(mask.any())
+        self._normal += self._counts(scores[~mask] if bad else scores.ravel())
+        if bad:
             labels, areas = components(mask)
-            found = bins[mask]
-            self._normal += np.bincount(bins[~mask], minlength=self._normal.size)
-            self._anomalous += np.bincount(found, minlength=self._normal.size)
+            bins = np.searchsorted(self.edges, scores[mask], side="right")
             weights = np.rint(QUANTUM / areas)[labels[mask] - 1]
-            self._weighted += np.bincount(found, weights, minlength=self._normal.size).astype(np.int64)
+            self._anomalous += np.bincount(bins, minlength=self._normal.size)
+            self._weighted += np.bincount(bins, weights, minlength=self._normal.size).astype(np.int64)
             self._regions += areas.size
-        self._images.append((float(scores.max()), bool(mask.any())))
+        self._images.append((float(scores.max()), bad))
 
-    def _bins(self, scores: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self.edges, scores, side="right")
+    def _counts(self, scores: np.ndarray) -> np.ndarray:
+        """How many ``scores`` are in each bin. Sorting them is faster than looking each one up."""
+        below = np.searchsorted(np.sort(scores), self.edges, side="left")
+        return np.diff(below, prepend=0, append=scores.size)
 
     def _sample(self, name: Hashable, score: float, bad: bool) -> None:
         before = self._samples.get(name, (score, bad))
