@@ -108,7 +108,7 @@ class ImageDetector:
         """
         self.fit(normal)
         everything = np.arange(count(normal))
-        changes = {"few": 0} if len(everything) >= getattr(self, "few", np.inf) else {}
+        changes: dict[str, Any] = {"few": 0} if len(everything) >= getattr(self, "few", np.inf) else {}
         for fold in folds:
             yield replace(self, **changes).fit(take(normal, np.setdiff1d(everything, fold)))
 
