@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -37,12 +39,17 @@ def _half_pixel(one: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _aligned(one: np.ndarray, height: int, width: int) -> np.ndarray:
-    rows, columns = one.shape
-    ys = np.linspace(0, rows - 1, height, dtype=np.float32)
-    xs = np.linspace(0, columns - 1, width, dtype=np.float32)
-    x, y = np.meshgrid(xs, ys)
-    moved: np.ndarray = cv2.remap(one, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return moved
+    """As two products with interpolation weights: cv2.remap rounds places to 1/32 of a patch."""
+    down, across = _weights(one.shape[0], height), _weights(one.shape[1], width)
+    return np.asarray(down @ one @ across.T, np.float32)
+
+
+@lru_cache(maxsize=8)
+def _weights(patches: int, pixels: int) -> np.ndarray:
+    """(pixels, patches) float32: what each patch gives to each pixel of a line, corner on corner."""
+    places = np.linspace(0, patches - 1, pixels)
+    weights = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(patches)))
+    return np.asarray(weights, np.float32)
 
 
 def smooth(picture: np.ndarray, sigma: float, kernel: int | None = None) -> np.ndarray:
