@@ -2,16 +2,17 @@
 
 Idea. 1. A few normal pictures, turned, give patch tokens, averaged over middle layers. 2. Their mean and leading
 principal components (99 % of the variance) are the whole model. 3. A token's score is its squared distance from that
-subspace. 4. The map is upsampled and smoothed; the picture's score is the mean of its highest 1 % of pixels.
+subspace. 4. The map is upsampled and lightly smoothed; the picture's score is the mean of its highest 1 % of pixels.
 5. Without normals the subspace is that of the unlabelled pictures themselves (``zero_shot``).
 
 Needs normal pictures, or a batch of pictures of which most are normal.
 
 Differs from the paper: the embedded ViT-S/14 at 448 pixels in place of DINOv2-g at 672, and its blocks 6 to 9, which lie
 as deep as the paper's 22 to 28 of 40; turned copies at evenly spread angles, where the paper draws them, and only while
-there are fewer than ``few`` normals (with many, the pictures themselves say what varies); the map is smoothed with all taps
-of σ = 4, as other detectors' maps are, where the authors' code cuts the kernel to 3 × 3, nearly a box (``kernel=3``). The
-scatter of the normal tokens is kept, so that normals can be added later; the paper's one-off fit gives the same subspace.
+there are fewer than ``few`` normals (with many, the pictures themselves say what varies). The scatter of the normal tokens is
+kept, so that normals can be added later; the paper's one-off fit gives the same subspace. As in the authors' code the kernel
+of σ = 4 is cut to 3 × 3, nearly a box, so that a defect of few pixels keeps its height; ``kernel=None`` smooths with all taps,
+as other detectors do. Kernel PCA, saliency masks and contrast equalisation, which that code also has, are left out.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class SubspaceAD(ImageDetector):
     few: int = 16
     measure: Measure = "residual"
     drop: int = 0
-    kernel: int | None = None
+    kernel: int | None = 3
     counts: np.ndarray | None = field(default=None, init=False, repr=False)
     centre: np.ndarray | None = field(default=None, init=False, repr=False)
     scatter: np.ndarray | None = field(default=None, init=False, repr=False)
