@@ -4,6 +4,7 @@
 >>> gallery = ow.Gallery.open("g")            # doctest: +SKIP
 >>> gallery.index(["footage/"])               # doctest: +SKIP
 >>> gallery.search("a man in a red jacket lying on the ground")   # doctest: +SKIP
+>>> ow.detect("parts/", normal="good/").findings                  # doctest: +SKIP
 
 Importing the package loads no model and no heavy library; names resolve on first use.
 """
@@ -17,6 +18,8 @@ from oddwatch._version import __version__
 _NAMES = {
     "Gallery": "oddwatch.api",
     "SearchResult": "oddwatch.search.engine",
+    "detect": "oddwatch.api",
+    "DetectReport": "oddwatch.pipeline.detect",
     "parse": "oddwatch.describe.sentence",
     "Box": "oddwatch.core",
     "Span": "oddwatch.core",
@@ -34,6 +37,7 @@ __all__ = ["__version__", *_NAMES]
 
 if TYPE_CHECKING:
     from oddwatch.api import Gallery as Gallery
+    from oddwatch.api import detect as detect
     from oddwatch.core import UNKNOWN as UNKNOWN
     from oddwatch.core import Box as Box
     from oddwatch.core import Facts as Facts
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from oddwatch.core import Query as Query
     from oddwatch.core import Span as Span
     from oddwatch.describe.sentence import parse as parse
+    from oddwatch.pipeline.detect import DetectReport as DetectReport
     from oddwatch.search.engine import SearchResult as SearchResult
 
 

@@ -1,10 +1,10 @@
-"""The public face of a gallery: open, index, search, report."""
+"""The public face: a gallery to open, index, search and report from; detection in pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from oddwatch.core import Hit, Where
 if TYPE_CHECKING:
     from oddwatch.core import ChatModel, Progress
     from oddwatch.gallery.store import Gallery as Store
+    from oddwatch.pipeline.detect import DetectReport
     from oddwatch.pipeline.index import IndexOptions, IndexReport
     from oddwatch.pipeline.models import Models
     from oddwatch.search.alike import Across
@@ -167,3 +168,47 @@ class Gallery:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def detect(
+    pictures: str | Path | Iterable[str | Path],
+    *,
+    normal: str | Path | Iterable[str | Path] | None = None,
+    detector: str | Path | None = None,
+    save_to: str | Path | None = None,
+    out: str | Path | None = None,
+    html: str | Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> DetectReport:
+    """Rank pictures by how far they are from the ``normal`` ones, and find where. See :func:`oddwatch.pipeline.detect.detect`.
+
+    ``options`` are fields of :class:`oddwatch.pipeline.detect.DetectOptions`: ``method``, ``arguments``, ``rate``, …
+
+    >>> report = detect("parts/", normal="good/", out="results/")          # doctest: +SKIP
+    >>> [(f.source, f.severity, f.reason) for f in report.findings]        # doctest: +SKIP
+
+    Raises:
+        InputError: nothing to judge, no normal picture where the method needs some, an unknown method or option.
+        ModelError, MissingExtra: what is needed to run is not there.
+    """
+    from dataclasses import fields
+
+    from oddwatch.core import InputError
+    from oddwatch.pipeline.detect import DetectOptions
+    from oddwatch.pipeline.detect import detect as run
+
+    known = [f.name for f in fields(DetectOptions)]
+    for name in options:
+        if name not in known:
+            raise InputError(f"option {name!r}", "not known", f"one of: {', '.join(known)}")
+    return run(
+        pictures,
+        normal,
+        options=DetectOptions(**options),
+        detector=detector,
+        save_to=save_to,
+        out=out,
+        html=html,
+        progress=progress,
+    )

@@ -117,21 +117,28 @@ def render(
     share = min(1.0, _FREE_HITS / max(len(result.hits), 1))
     cards = [_card(hit, result.query, picture, best, share) for hit in result.hits]
     found = result.answer == "matches"
-    text = _template().render(
-        title=title or result.query.text or "People who look alike",
-        like=result.like,
-        query=result.query,
-        words=words(result.query),
-        found=found,
-        matches=[c for c in cards if found and c.hit.match],
-        nearest=[c for c in cards if not (found and c.hit.match)],
-        unseen=[s.words for s in result.query.slots if not visible(s)],
-        timing=_timing(result.timing),
-        made=wall(made) if made else "",
-        version=__version__,
-        **_assets(),
+    style, script, policy = assets("page.css", "page.js")
+    text = (
+        environment()
+        .get_template("search.html")
+        .render(
+            title=title or result.query.text or "People who look alike",
+            like=result.like,
+            query=result.query,
+            words=words(result.query),
+            found=found,
+            matches=[c for c in cards if found and c.hit.match],
+            nearest=[c for c in cards if not (found and c.hit.match)],
+            unseen=[s.words for s in result.query.slots if not visible(s)],
+            timing=_timing(result.timing),
+            made=wall(made) if made else "",
+            version=__version__,
+            style=style,
+            script=script,
+            policy=policy,
+        )
     )
-    return _write(Path(out), text)
+    return write(Path(out), text)
 
 
 def _card(hit: Hit, query: Query, picture: Picture, best: float, share: float) -> Card:
@@ -246,14 +253,16 @@ def _asset(name: str) -> str:
 
 
 @cache
-def _assets() -> dict[str, Any]:
-    """The style and script, and a policy that allows these two by hash and nothing else."""
-    style, script = _asset("page.css"), _asset("page.js")
+def assets(*names: str) -> tuple[Markup, Markup, str]:
+    """Style and script of the assets ``names`` (.css joined, .js joined), and a policy that allows these two by hash and
+    nothing else."""
+    style = "".join(_asset(name) for name in names if name.endswith(".css"))
+    script = "".join(_asset(name) for name in names if name.endswith(".js"))
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return {"style": Markup(style), "script": Markup(script), "policy": policy}
+    return Markup(style), Markup(script), policy
 
 
 def _hash(text: str) -> str:
@@ -265,16 +274,17 @@ def _shown(value: Any) -> Any:
 
 
 @cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Where templates come from; everything put into them is escaped."""
+    made = jinja2.Environment(
         autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
         loader=jinja2.FunctionLoader(_asset),
     )  # fmt: skip
-    environment.filters.update(percent=_percent, pretty=_pretty)
-    return environment.get_template("search.html")
+    made.filters.update(percent=_percent, pretty=_pretty)
+    return made
 
 
-def _write(out: Path, text: str) -> Path:
+def write(out: Path, text: str) -> Path:
     """Write aside and rename, so that a page is never half there."""
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=out.parent, prefix=".report-", suffix=".html")
@@ -289,4 +299,15 @@ def _write(out: Path, text: str) -> Path:
     return out
 
 
-__all__ = ["Card", "Chip", "Picture", "SearchLike", "Shot", "Word", "render"]
+__all__ = [
+    "Card",
+    "Chip",
+    "Picture",
+    "SearchLike",
+    "Shot",
+    "Word",
+    "assets",
+    "environment",
+    "render",
+    "write",
+]

@@ -1,0 +1,207 @@
+"""``oddwatch detect``: pictures against normal ones."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from oddwatch.cli.common import (
+    Device,
+    DeviceOption,
+    JsonOption,
+    ThreadsOption,
+    note,
+    print_json,
+    progress_bar,
+    quoted,
+    say,
+    shown,
+    table,
+)
+
+if TYPE_CHECKING:
+    from oddwatch.pipeline.detect import DetectReport
+
+MOST_LINES = 20
+
+
+def detect(
+    pictures: Annotated[list[str], typer.Argument(help="What to judge: folders, pictures or globs.")],
+    normal: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--normal", "-n", help="Pictures of good ones: a folder, picture or glob; may be repeated."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", "-m", help="A detector, as `oddwatch methods --task image` lists."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", "-o", metavar="NAME=VALUE", help="An argument of the method; may be repeated."
+        ),
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(help="Share of normal pictures that may be told by mistake: moves the threshold.")
+    ] = 0.01,
+    threshold: Annotated[
+        float | None, typer.Option(help="A threshold in the scores' own unit, instead of --rate.")
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="patches (packaged), or a folder or Hub name of a DINOv2-class model.")
+    ] = "patches",
+    resolution: Annotated[
+        int | None, typer.Option(help="Side of the encoder's input in pixels; default: the method's.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers to look at, like block_6,block_9; default: the method's.")
+    ] = None,
+    tiles: Annotated[
+        str | None, typer.Option(help="Cut large pictures into overlapping tiles, ROWSxCOLUMNS, like 2x2.")
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Parts the normal pictures are left out in for the threshold; default: by their number."
+        ),
+    ] = None,
+    check: Annotated[
+        int, typer.Option(min=0, help="Try the threshold on so many defects drawn on normal pictures.")
+    ] = 0,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder that --save wrote: judge with it; --normal pictures are learnt in addition."
+        ),
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep the fitted detector in this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write heatmaps, masks, scores.csv and findings.json to this folder.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Rows of the table that is printed.")] = 20,
+    seed: Annotated[int, typer.Option(help="Settles everything drawn by chance.")] = 0,
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Rank pictures by how far they are from normal ones, and show where.
+
+    The threshold comes from the normal pictures alone and can be moved later. A star marks what lies above it. The exit
+    status is 0 with or without findings.
+    """
+    from oddwatch.core import InputError, MediaError
+    from oddwatch.detectors import DEFAULT
+    from oddwatch.pipeline.detect import DetectOptions
+    from oddwatch.pipeline.detect import detect as run
+
+    for given in (*pictures, *(normal or ())):
+        if not (os.path.lexists(given) or glob.glob(given, recursive=True)):  # noqa: PTH207
+            raise MediaError(shown(given), "there is no such file or folder", "nothing was judged")
+    if detector is not None and (method is not None or option or layers is not None or folds is not None):
+        raise InputError(
+            "--detector", "is fitted already", "leave out --method, --option, --layers and --folds"
+        )
+    if detector is not None and check:
+        raise InputError(
+            "--check", "needs the normal pictures a detector is fitted to", "leave out --detector"
+        )
+    options = DetectOptions(
+        method=method or DEFAULT["image"],
+        arguments=dict(_named(text) for text in option or ()),
+        encoder=encoder,
+        resolution=resolution,
+        layers=tuple(filter(None, layers.split(","))) if layers else None,
+        tiles=_grid(tiles),
+        rate=rate,
+        threshold=threshold,
+        folds=folds,
+        check=check,
+        seed=seed,
+        device=device.value,
+        threads=threads,
+    )
+    with progress_bar(json_) as progress:
+        report = run(
+            pictures,
+            normal,
+            options=options,
+            detector=detector,
+            save_to=save,
+            out=out,
+            html=html,
+            progress=progress,
+        )
+    if json_:
+        print_json(report.to_json())
+        return
+    _show(report, top)
+    for path in (out, html):
+        if path is not None:
+            say(f"written: {quoted(path)}")
+    if save is not None:
+        say(
+            f"kept: {quoted(save)}; again with: oddwatch detect PICTURES --detector {quoted(save)} --rate {rate:g}"
+        )
+
+
+def _named(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE``: a JSON value, else the text itself.
+
+    Raises:
+        InputError: no name, or no value.
+    """
+    from oddwatch.core import InputError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise InputError("--option", f"expected NAME=VALUE, got {text!r}", "like rotations=0")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _grid(text: str | None) -> tuple[int, int] | None:
+    from oddwatch.core import InputError
+
+    if text is None:
+        return None
+    rows, _, columns = text.lower().partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise InputError("--tiles", f"expected ROWSxCOLUMNS, got {text!r}", "like 2x2")
+    return int(rows), int(columns)
+
+
+def _show(report: DetectReport, top: int) -> None:
+    for path, reason in report.skipped[:MOST_LINES]:
+        note(f"skipped {shown(path)}: {reason}")
+    if len(report.skipped) > MOST_LINES:
+        note(f"skipped {len(report.skipped) - MOST_LINES} more; --json lists all")
+    for text in report.notes:
+        note(f"note: {text}")
+    reasons = {f.source: f.reason for f in report.findings}
+    rows = [("", "#", "score", "severity", "picture", "why")]
+    rows += [
+        ("*" if s.above else "", str(s.rank), f"{s.score:.4g}", f"{s.severity:.2f}", shown(s.source), reasons.get(s.source, ""))
+        for s in report.scores[:top]
+    ]  # fmt: skip
+    for line in table(rows, right=(1, 2, 3)):
+        say(line)
+    if len(report.scores) > top:
+        say(f"… {len(report.scores) - top} more; --top, --json or --out for all")
+    known = report.calibration
+    against = f", against {len(known.scores)} normal scores ({known.how})" if known else ""
+    say(
+        f"{len(report.findings)} of {len(report.scores)} pictures above the threshold {report.threshold.value:.4g} "
+        f"({report.method}{against}; {report.seconds['total']:.1f} s)"
+    )
+    if report.check is not None:
+        say(f"check: {report.check.in_words()}")
