@@ -211,8 +211,8 @@ def seeded(seed: int, who: str) -> Iterator[Any]:
 
 
 def arrays_of(net: Any) -> Arrays:
-    """All weights and buffers of a torch module as numpy arrays, by name."""
-    return {name: value.detach().cpu().numpy().copy() for name, value in net.state_dict().items()}
+    """All weights and running statistics of a torch module as numpy arrays, by name; counters (single numbers) are left out."""
+    return {n: value.detach().cpu().numpy().copy() for n, value in net.state_dict().items() if value.ndim}
 
 
 def save_head(out: str | Path, arrays: Mapping[str, np.ndarray], *, method: str, encoder: str) -> Path:
