@@ -5,6 +5,7 @@ from __future__ import annotations
 from oddwatch.core import Card
 
 DETECTORS: dict[str, str] = {
+    "parts-and-whole": "oddwatch.detectors.image.whole:PartsAndWhole",
     "mvg": "oddwatch.detectors.image.mvg:MVG",
     "padim": "oddwatch.detectors.image.padim:PaDiM",
     "patchcore": "oddwatch.detectors.image.patchcore:PatchCore",
@@ -26,10 +27,16 @@ GROUPERS: dict[str, str] = {
 }
 """What sorts found anomalies into kinds."""
 
-DEFAULT = {"image": "subspace"}
+DEFAULT = {"image": "parts-and-whole"}
 """The detector of each modality that is used where none is named."""
 
 CARDS: dict[str, Card] = {
+    "parts-and-whole": Card(
+        "parts-and-whole", "detector", "image",
+        "SubspaceAD for places and MVG for the whole picture, joined in deviations of held-out normals; the default",
+        paper="arXiv 2602.23013 and 2005.14140, joined here",
+        needs=("normals",), online=True, verified=("R", "M"),
+    ),
     "mvg": Card(
         "mvg", "detector", "image",
         "One shrunk Gaussian per layer over the picture's mean token; whole pictures only, no map",

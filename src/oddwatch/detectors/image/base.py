@@ -126,15 +126,17 @@ class ImageDetector:
             return Scores(np.empty(0), np.empty((0, 0, 0), np.float32))
         return Scores(np.concatenate([v for v, _ in found]), np.concatenate([m for _, m in found]))
 
-    def with_turned(self, normal: Pictures, rotations: int, few: int) -> Iterator[Tokens]:
+    def with_turned(
+        self, normal: Pictures, rotations: int, few: int, layers: Sequence[str] | None = None
+    ) -> Iterator[Tokens]:
         """The tokens of ``normal``, and, while these are fewer than ``few`` pictures, of ``rotations`` turned copies of
         each, at evenly spread angles. Tokens made before cannot be turned and come as they are."""
-        yield from self.chunks(normal)
+        yield from self.chunks(normal, layers)
         if rotations < 1 or isinstance(normal, Tokens) or len(normal) >= few:
             return
         angles = [360 * i / (rotations + 1) for i in range(1, rotations + 1)]
         for picture in normal:
-            yield from self.chunks(rotated(picture, angles))
+            yield from self.chunks(rotated(picture, angles), layers)
 
     def _ready(self) -> None:
         if self.NEEDS_NORMALS and not self.fitted:
