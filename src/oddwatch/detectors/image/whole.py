@@ -121,9 +121,7 @@ class PartsAndWhole(ImageDetector):
         self._parts.fit(rows)
         self._whole.fit(_rows(rows, upright))
         held = np.full((2, len(pictures)), np.nan)
-        for fold in np.array_split(
-            np.random.default_rng(self.seed).permutation(len(pictures)), self._count(pictures)
-        ):
+        for fold in self._folds(len(pictures)):
             rest = np.flatnonzero(~np.isin(owner, pictures[fold]))
             if not len(rest):  # one picture: what it says of its own turned copies
                 rest = np.arange(len(owner))
