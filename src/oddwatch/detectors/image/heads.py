@@ -174,13 +174,14 @@ class Pool:
         fresh: int,
         share: float,
         copies: float | None = None,
+        kinds: Sequence[str] | None = None,
         progress: Progress | None = None,
         who: str = "training",
     ) -> None:
         if size < 1 or not any(len(pictures) for pictures in sets):
             raise InputError("normal", "expected at least one normal picture to train on, got none")
         self.rng, self.fresh, self._at = rng, min(fresh, size), 0
-        self._more = lambda n: examples(eyes, layers, sets, n, rng, share=share, copies=copies)
+        self._more = lambda n: examples(eyes, layers, sets, n, rng, share=share, copies=copies, kinds=kinds)
         self.examples: list[Example] = []
         while len(self.examples) < size:
             self.examples += self._more(min(4 * CHUNK, size - len(self.examples)))
