@@ -12,7 +12,6 @@ import numpy as np
 
 from oddwatch.core import Frame, InputError, Jsonable
 from oddwatch.detectors.image.base import CHUNK, Chosen, ImageDetector
-from oddwatch.pipeline.remember import digest
 from oddwatch.report.heat import Scale
 from oddwatch.scoring.normal import Threshold, normal_threshold, out_of_line
 
@@ -20,6 +19,8 @@ FEW = 16
 """Up to so many normals each is left out once; more are left out in parts."""
 FOLDS, FOLDS_TRAINED = 5, 2
 COPIES = 24
+COPIES_FACTOR = 1.4
+"""Copies are more alike than good parts are: their threshold is raised as SuperADD raises its own (1.3 to 1.5)."""
 USUAL_PIXELS = 0.995
 """The share of normal pixels that lie below where a heatmap begins to show colour."""
 _SAMPLE = 4096
@@ -50,14 +51,21 @@ class Calibration(Jsonable):
 
     def threshold(self, rate: float) -> Threshold:
         """The picture score that a share ``rate`` of normal pictures reaches."""
-        return normal_threshold(self.scores, rate)
+        return self._of(self.scores, rate)
 
     def scale(self, rate: float) -> Scale | None:
         """The heatmaps' scale: level 0.5 at the map value that a share ``rate`` of normal pictures reaches anywhere."""
         if not self.peaks.size:
             return None
-        mark = normal_threshold(self.peaks, rate).value
+        mark = self._of(self.peaks, rate).value
         return Scale(min(self.low, mark), mark)
+
+    def _of(self, values: np.ndarray, rate: float) -> Threshold:
+        found = normal_threshold(values, rate)
+        if self.how != "copies" or found.value <= 0:
+            return found
+        note = f"of {values.size} altered copies of one normal picture, times {COPIES_FACTOR}"
+        return Threshold(COPIES_FACTOR * found.value, "predicted", note)
 
     def joined(self, scores: np.ndarray, peaks: np.ndarray) -> Calibration:
         """With the scores of further normal pictures that the detector had not seen."""
@@ -129,6 +137,7 @@ def calibrate(
     detector: ImageDetector,
     normal: Pictures,
     names: Sequence[str],
+    contents: Sequence[str],
     *,
     folds: int | None = None,
     trained: bool = False,
@@ -139,7 +148,7 @@ def calibrate(
     """Fit ``detector`` to all of ``normal``, and score each by one that was fitted without it.
 
     Up to 16 pictures each is left out once, more in five parts (two, where a method is ``trained`` for long); ``folds``
-    says otherwise. Pictures of equal content count once: a copy left in would tell nothing about what is new. Of one
+    says otherwise. Pictures of equal ``contents`` count once: a copy left in would tell nothing about what is new. Of one
     single picture slightly moved, turned and lit copies are scored. ``check`` defects are drawn on pictures left out.
 
     Raises:
@@ -148,7 +157,7 @@ def calibrate(
     if folds is not None and folds < 2:
         raise InputError("folds", f"expected 2 or more, got {folds}")
     step = step or (lambda done: None)
-    kept = _distinct(normal)
+    kept = _distinct(contents)
     notes = _about_copies(len(normal), len(kept))
     rng, drawn = np.random.default_rng(seed), Drawn()
     if len(kept) < 2:
@@ -238,11 +247,11 @@ def _on(one: np.ndarray, mask: np.ndarray) -> bool:
     return bool(wide.ravel()[int(one.argmax())])
 
 
-def _distinct(pictures: Pictures) -> np.ndarray:
-    """Indices of the first picture of each content."""
+def _distinct(contents: Sequence[str]) -> np.ndarray:
+    """Indices of the first item of each content."""
     first: dict[str, int] = {}
-    for i in range(len(pictures)):
-        first.setdefault(digest(pictures[i]), i)
+    for i, content in enumerate(contents):
+        first.setdefault(content, i)
     return np.array(sorted(first.values()), np.int64)
 
 

@@ -31,6 +31,8 @@ from oddwatch.report.heat import Scale
 from oddwatch.scoring.normal import Threshold, false_alarm_rate
 from oddwatch.scoring.regions import on_picture, regions
 
+KEPT_BYTES = 256 << 20
+"""Pixels of normal pictures that stay in memory while they are learnt from again and again."""
 NOBODY = "nobody said what is normal: the threshold assumes that most of these pictures are"
 
 
@@ -129,11 +131,11 @@ def _ready(
         if progress:
             progress("looking through the normal pictures", done, len(found.normal))
 
-    found.normal = readable(found.normal, found.skipped, step)
-    files = PictureFiles(found.normal)
+    found.normal, contents = readable(found.normal, found.skipped, step)
+    files = PictureFiles(found.normal, keep=KEPT_BYTES)
     names = [printable(p) for p in found.normal]
     if saved is None:
-        return prepare(files, names, options, progress)
+        return prepare(files, names, contents, options, progress)
     ready = load(saved, options)
     if files and ready.calibration is not None:
         add = getattr(ready.detector, "add", None)
@@ -234,7 +236,7 @@ def _whole_batch(
         if progress:
             progress("looking through the pictures", done, len(found.pictures))
 
-    found.pictures = readable(found.pictures, found.skipped, step)
+    found.pictures, _ = readable(found.pictures, found.skipped, step)
     scores = ready.detector.score(PictureFiles([*found.normal, *found.pictures]))
     n = len(found.normal)
     tally = Tally()

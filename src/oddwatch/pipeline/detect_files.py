@@ -12,23 +12,35 @@ from oddwatch.core import Frame, InputError
 from oddwatch.media.names import printable
 from oddwatch.media.pictures import read_picture
 from oddwatch.media.sources import Skipped, find
+from oddwatch.pipeline.remember import digest
 
 Paths = str | Path | Iterable[str | Path]
 
 
 class PictureFiles(Sequence[Frame]):
-    """Pictures that are read when they are asked for, so that any number of them needs little memory."""
+    """Pictures that are read when they are asked for, so that any number of them needs little memory; the first ``keep``
+    bytes of pixels stay, for those who ask again and again."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
+    def __init__(self, paths: Sequence[Path], keep: int = 0) -> None:
+        self.paths, self._keep = list(paths), keep
+        self._kept: dict[int, Frame] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
-            return [read_picture(path) for path in self.paths[at]]
-        return read_picture(self.paths[at])
+            return [self._read(i) for i in range(len(self))[at]]
+        return self._read(range(len(self))[at])
+
+    def _read(self, i: int) -> Frame:
+        if i in self._kept:
+            return self._kept[i]
+        frame = read_picture(self.paths[i])
+        if frame.pixels.nbytes <= self._keep:
+            self._keep -= frame.pixels.nbytes
+            self._kept[i] = frame
+        return frame
 
 
 @dataclass
@@ -72,18 +84,19 @@ def find_pictures(pictures: Paths, normal: Paths | None, own: Sequence[Path] = (
 
 def readable(
     paths: Sequence[Path], skipped: list[tuple[str, str]], step: Callable[[int], None]
-) -> list[Path]:
-    """Those of ``paths`` that can be decoded to their end; the others are noted in ``skipped``."""
-    kept = []
+) -> tuple[list[Path], list[str]]:
+    """Those of ``paths`` that can be decoded to their end, and what each holds (equal pixels, equal text); the others are
+    noted in ``skipped``."""
+    kept, contents = [], []
     for done, path in enumerate(paths, 1):
         try:
-            read_picture(path)
+            contents.append(digest(read_picture(path)))
         except InputError as error:
             skipped.append((printable(path), reason_of(error, path)))
         else:
             kept.append(path)
         step(done)
-    return kept
+    return kept, contents
 
 
 def reason_of(error: Exception, path: Path) -> str:

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from oddwatch.core import Frame, ImageEncoder, InputError, ModelError, Progress, from_jsonable, resolve
+from oddwatch.core import (
+    Frame,
+    ImageEncoder,
+    InputError,
+    ModelError,
+    Progress,
+    from_jsonable,
+    require,
+    resolve,
+)
 from oddwatch.detectors import CARDS, DEFAULT, DETECTORS
 from oddwatch.detectors.image import base
 from oddwatch.pipeline.calibrate import Calibration, Drawn, calibrate
@@ -23,14 +32,14 @@ FORMAT = 1
 @dataclass(frozen=True, slots=True)
 class DetectOptions:
     """How to detect. ``method`` a row of the detectors, ``arguments`` those of its class; ``encoder`` "patches" (the
-    packaged one), an .onnx file of the same form, or a folder or Hub name of a DINOv2-class model; ``resolution`` of its
+    packaged one), an .onnx file of the same form, a folder or Hub name of a DINOv2-class model, or an encoder; ``resolution`` of its
     input in pixels and ``layers`` where not the method's own; ``tiles`` (rows, columns) of large pictures. ``rate`` of
     normal pictures that may be told (0–1), or a ``threshold`` in the scores' unit; ``folds`` of the calibration; ``check``
     that many generated defects; ``least_area`` of a region as a share of the picture."""
 
     method: str = DEFAULT["image"]
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    encoder: str = "patches"
+    encoder: str | ImageEncoder = "patches"
     resolution: int | None = None
     layers: tuple[str, ...] | None = None
     tiles: tuple[int, int] | None = None
@@ -60,7 +69,7 @@ class Ready:
     detector: base.ImageDetector
     method: str
     calibration: Calibration | None
-    encoder: str
+    encoder: str | ImageEncoder
     tiles: tuple[int, int] | None
     drawn: Drawn = field(default_factory=Drawn)
 
@@ -69,7 +78,7 @@ class Ready:
         return CARDS[self.method].batch_dependent
 
 
-def eyes(encoder: str, resolution: int, options: DetectOptions) -> ImageEncoder:
+def eyes(encoder: str | ImageEncoder, resolution: int, options: DetectOptions) -> ImageEncoder:
     """The encoder that ``options`` ask for.
 
     Raises:
@@ -77,7 +86,9 @@ def eyes(encoder: str, resolution: int, options: DetectOptions) -> ImageEncoder:
         ModelError, MissingExtra: its weights or packages are not there.
     """
     made: ImageEncoder
-    if encoder == "patches" or encoder.endswith(".onnx"):
+    if not isinstance(encoder, str):
+        made = encoder
+    elif encoder == "patches" or encoder.endswith(".onnx"):
         from oddwatch.encoders.vit import PatchEncoder
 
         made = PatchEncoder(resolution, threads=options.threads, device=options.device, model=encoder)
@@ -106,6 +117,8 @@ def build(options: DetectOptions) -> base.ImageDetector:
         MissingExtra: the method needs a package that is not installed.
     """
     kind = resolve(DETECTORS, options.method, "method")
+    if "extra torch" in CARDS[options.method].needs:
+        require("torch", for_=f"the method {options.method}", extra="torch")
     known = {f.name for f in fields(kind) if f.init} - {"encoder", "seed", "resolution", "layers"}
     for name in options.arguments:
         if name not in known:
@@ -127,13 +140,21 @@ def build(options: DetectOptions) -> base.ImageDetector:
         if isinstance(error, InputError):
             raise
         raise InputError(f"method {options.method}", f"cannot be set up so: {error}") from error
+    there = getattr(detector.eyes, "layer_names", detector.layers)
+    for name in detector.layers:
+        if name not in there:
+            raise InputError(f"layer {name!r}", "is not one of the encoder's", f"one of: {', '.join(there)}")
     return detector
 
 
 def prepare(
-    normal: Sequence[Frame], names: Sequence[str], options: DetectOptions, progress: Progress | None
+    normal: Sequence[Frame],
+    names: Sequence[str],
+    contents: Sequence[str],
+    options: DetectOptions,
+    progress: Progress | None,
 ) -> Ready:
-    """Build, fit and calibrate. A method that judges a batch by itself is only built.
+    """Build, fit and calibrate on ``normal`` pictures, with their names and digests of their pixels. A method that judges a batch by itself is only built.
 
     Raises:
         InputError: no normal picture for a method that needs some.
@@ -160,6 +181,7 @@ def prepare(
         detector,
         normal,
         names,
+        contents,
         folds=options.folds,
         trained="extra torch" in card.needs,
         check=options.check,
@@ -181,7 +203,7 @@ def save(ready: Ready, folder: str | Path) -> Path:
     folder = ready.detector.save(folder)
     about = {
         "format": FORMAT,
-        "encoder": ready.encoder,
+        "encoder": ready.encoder if isinstance(ready.encoder, str) else None,
         "tiles": list(ready.tiles) if ready.tiles else None,
         "calibration": ready.calibration.to_json(),
     }
@@ -203,10 +225,12 @@ def load(folder: str | Path, options: DetectOptions) -> Ready:
         calibration = from_jsonable(Calibration, about["calibration"])
         arguments = json.loads((folder / "detector.json").read_text(encoding="utf-8"))["arguments"]
         tiles = tuple(about["tiles"]) if about["tiles"] else None
-        encoder = str(about["encoder"]) if options.encoder == "patches" else options.encoder
+        encoder = about["encoder"] if options.encoder == "patches" else options.encoder
         resolution = int(arguments["resolution"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder}: is not a detector saved by detect --save: {error}") from error
+    if encoder is None:
+        raise ModelError(f"{folder}: was fitted with an encoder that has no name; give the same one")
     made = eyes(
         encoder,
         resolution,

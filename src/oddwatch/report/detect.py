@@ -157,12 +157,14 @@ def render_detect(
     normal = np.zeros(0) if report.calibration is None else np.asarray(report.calibration.scores, np.float64)
     values = np.array([r.score for r in report.scores])
     axis = Axis.over(np.concatenate([values, normal, [report.threshold.value]]))
+    folders = {_parted(row.source)[0] for row in report.scores}
     style, script, policy = assets("page.css", "detect.css", "detect.js")
     text = _template().render(
         title=title or f"{len(report.findings)} of {len(values)} pictures stand out",
         report=report,
         tiles=tiles,
         hidden=len(values) - len(tiles),
+        place=folders.pop() if len(folders) == 1 else "",
         axis=axis,
         normal=[axis.at(v) for v in normal.tolist()],
         dots=[axis.at(v) for v in values.tolist()],
@@ -188,15 +190,19 @@ def render_detect(
 
 
 def _tile(row: RowLike, shot: Shot, found: Mapping[str, Finding], out: Path, folder: Path | None) -> Tile:
-    source = printable(row.source)
-    where, _, name = source.replace("\\", "/").rpartition("/")
+    where, name = _parted(row.source)
     link = None
     if folder is not None and row.heatmap:
         link = Path(os.path.relpath(folder / row.heatmap, out.parent)).as_posix()
     heat = None if shot.heat is None else _png_uri(shot.heat)
-    return Tile(
-        row, name or source, where, Markup(data_uri(shot.jpeg)), heat, shot, found.get(row.source), link
-    )
+    return Tile(row, name, where, Markup(data_uri(shot.jpeg)), heat, shot, found.get(row.source), link)
+
+
+def _parted(source: str) -> tuple[str, str]:
+    """Folder and name of a picture, to be shown."""
+    shown = printable(source)
+    folder, _, name = shown.replace("\\", "/").rpartition("/")
+    return folder, name or shown
 
 
 def _png_uri(data: bytes) -> Markup:

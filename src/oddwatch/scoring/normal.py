@@ -15,6 +15,8 @@ from scipy import stats
 from oddwatch.core import InputError, Jsonable
 from oddwatch.scoring.calibration import threshold_by_rate
 
+SPREAD, WORTH = 0.2, 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class Threshold(Jsonable):
@@ -40,32 +42,41 @@ def normal_threshold(normal: np.ndarray, rate: float) -> Threshold:
     """The threshold that a share ``rate`` (0–1) of normal items reaches, from scores (n,) of normal items.
 
     From 1 / ``rate`` scores on, false alarms are counted (:func:`threshold_by_rate`). Fewer cannot show so small a rate:
-    the threshold is then the bound of :func:`prediction_bound`, and never below the largest normal score.
+    the threshold is then the bound of :func:`prediction_bound`, and never below the largest normal score. Normal scores of
+    pictures spread by 10 to 30 % of their mean; the bound starts from 20 %, worth four degrees of freedom.
     """
     values = scores_of_normal(normal)
     counted = threshold_by_rate(values, rate)
     if values.size * rate >= 1 - 1e-9 or rate == 0:
         return Threshold(counted, "counted", f"{rate:.3g} of {values.size} normal scores reach it")
-    bound = prediction_bound(values, rate)
+    bound = prediction_bound(values, rate, expected=SPREAD, worth=WORTH)
     note = f"{values.size} normal scores are too few to count a rate of {rate:.3g}: predicted from their mean and spread"
     return Threshold(max(counted, bound), "predicted", note)
 
 
-def prediction_bound(normal: np.ndarray, rate: float) -> float:
+def prediction_bound(normal: np.ndarray, rate: float, *, expected: float = 0.0, worth: float = 0.0) -> float:
     """What the next normal score exceeds with probability ``rate`` (0–1, exclusive) if normal scores (n,) are Gaussian:
-    mean + t(1 − rate, n − 1) · sd · √(1 + 1/n).
+    mean + t(1 − rate, ν) · s · √(1 + 1/n), with ν = n − 1 and s their standard deviation.
 
     The exact one-sided prediction bound of one further observation (Hahn and Meeker, Statistical Intervals, 1991, §4.7).
-    Of a single score nothing can be said: infinity is no threshold, so the score itself is the bound.
+    Two or three scores say next to nothing of their spread, and t is then huge. ``expected``, a standard deviation as a
+    share of the mean, counts like ``worth`` further degrees of freedom: s² = (worth · (expected · mean)² + (n − 1) · sd²) / ν,
+    ν = worth + n − 1 (a scaled inverse χ² prior of the variance). It is used only where the mean is positive. Of a single
+    score without it nothing can be said: infinity is no threshold, so the score itself is the bound.
     """
     if not 0 < rate < 1:
         raise InputError("rate", f"expected a share between 0 and 1, got {rate}")
+    if expected < 0 or worth < 0:
+        raise InputError("expected", f"expected 0 or more, got {expected} worth {worth}")
     values = scores_of_normal(normal)
-    n = values.size
-    if n == 1:
+    n, mean = values.size, float(values.mean())
+    known = worth if mean > 0 else 0.0
+    freedom = known + n - 1
+    if freedom <= 0:
         return float(values[0])
-    t = float(stats.t.ppf(1 - rate, n - 1))
-    return float(values.mean() + t * values.std(ddof=1) * math.sqrt(1 + 1 / n))
+    own = (n - 1) * float(values.var(ddof=1)) if n > 1 else 0.0
+    spread = math.sqrt((known * (expected * mean) ** 2 + own) / freedom)
+    return mean + float(stats.t.ppf(1 - rate, freedom)) * spread * math.sqrt(1 + 1 / n)
 
 
 def mean_and_deviations(normal: np.ndarray, deviations: float = 3.0) -> float:
