@@ -13,7 +13,7 @@ import numpy as np
 
 CANDIDATES = 32
 """Candidates that are measured exactly, for one neighbour; twice as many as neighbours at least."""
-PROBES = 32
+PROBES = 16
 """Lists that are read for a query."""
 SAMPLE = 40
 """Vectors a list that the lists are found from."""
