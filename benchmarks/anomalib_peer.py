@@ -8,8 +8,9 @@
 ``convert`` turns the packaged int8 graph into a float32 state for timm's vit_small_patch14_dinov2 (integer codes times
 their steps, layer scale already folded in, pixel normalisation unfolded) and compares every block's tokens with those
 the graph itself gave: they differ by the rounding of activations alone, which the float ViT does not have. ``run``
-fits and predicts with anomalib's PatchCore or PaDiM, its feature extractor replaced by that ViT or by the graph. Their
-code does everything else: pooling, coreset, neighbours, Gaussians, maps, picture scores.
+fits and predicts with anomalib's PatchCore or PaDiM, its feature extractor replaced by that ViT or by the graph, PaDiM's
+draw of channels by Oddwatch's. Their code does everything else: pooling, coreset, neighbours, Gaussians, maps, picture
+scores.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from anomalib_ours import clocks, peak_mb, spent
 
 warnings.filterwarnings("ignore")
 DIM, DEPTH, PATCH = 384, 12, 14
@@ -113,7 +115,10 @@ class Converted(torch.nn.Module):
             x = block(x)
             if (name := f"block_{i + 1}") in self.layers:
                 found[name] = as_maps(x, pictures)
-        found["last"] = as_maps(self.vit.norm(x), pictures)
+            if len(found) == len(self.layers):  # what lies deeper is not asked for: Oddwatch stops there too
+                break
+        if "last" in self.layers:
+            found["last"] = as_maps(self.vit.norm(x), pictures)
         return {name: found[name] for name in self.layers}
 
 
@@ -180,20 +185,6 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
 # -- fitting and predicting -----------------------------------------------------------------------------------------
 
 
-def peak_mb() -> float:
-    """The largest resident memory so far, in MB. Linux counts a process's ru_maxrss on from its parent's; the
-    high-water mark of its own memory does not."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-            1024 if sys.platform != "darwin" else 1024**2
-        )
-
-
 def module(job: dict[str, Any]) -> Any:
     """anomalib's Lightning module of the job's method, with our feature extractor. Its extras that cost time and
     memory (metrics, drawn pictures, threshold search) are off."""
@@ -212,18 +203,18 @@ def module(job: dict[str, Any]) -> Any:
         )  # fmt: skip
     else:
         made = Padim(backbone="resnet18", layers=["layer1"], pre_trained=False, n_features=1, **off)
-        made.model.register_buffer("idx", torch.randperm(DIM * len(layers))[: job["channels"]])
-        made.model.n_features, made.model.n_features_original = job["channels"], DIM * len(layers)
+        made.model.register_buffer("idx", torch.tensor(job["drawn"]))
+        made.model.n_features, made.model.n_features_original = len(job["drawn"]), DIM * len(layers)
     if job["backbone"] == "converted":
         eyes: torch.nn.Module = Converted(job["weights"], layers)
     else:
         positions = np.load(job["tokens"], allow_pickle=False)["positions"]
-        eyes = Graph(job["graph"], positions, layers, job["threads"])
+        eyes = Graph(job["short"], positions, layers, job["threads"])
     made.model.feature_extractor, made.model.layers = eyes.eval(), layers
     return made
 
 
-def by_engine(model: Any, job: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float, float]:
+def by_engine(model: Any, job: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, list[tuple[float, float]]]:
     """As their guide does it: Engine.fit on a folder, Engine.predict on another, batches of 32."""
     from anomalib.data import Folder, PredictDataset
     from anomalib.engine import Engine
@@ -242,22 +233,22 @@ def by_engine(model: Any, job: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, 
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
         default_root_dir=job["scratch"],
     )  # fmt: skip
-    start = time.perf_counter()
+    times = [clocks()]
     data.setup()
     engine.fit(model=model, train_dataloaders=data.train_dataloader())
-    between = time.perf_counter()
+    times.append(clocks())
     test = PredictDataset(folder / "test")
     loader = DataLoader(test, batch_size=32, collate_fn=test.collate_fn)
     batches = engine.predict(model=model, dataloaders=loader) or []
-    done = time.perf_counter()
+    times.append(clocks())
     names = [Path(name).name for batch in batches for name in batch.image_path]
     if names != sorted(path.name for path in (folder / "test").iterdir()):
         raise SystemExit("the predictions are not in the order of the files")
     scores, maps = ([getattr(b, k).numpy() for b in batches] for k in ("pred_score", "anomaly_map"))
-    return np.concatenate(scores), np.concatenate(maps), between - start, done - between
+    return np.concatenate(scores), np.concatenate(maps), times
 
 
-def by_loop(model: Any, job: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float, float]:
+def by_loop(model: Any, job: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, list[tuple[float, float]]]:
     """The leanest way: their torch model alone, fed by a loop in batches of 8."""
     from anomalib.data.utils import read_image
 
@@ -268,18 +259,18 @@ def by_loop(model: Any, job: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, fl
         for start in range(0, len(files), 8):
             yield shaping(torch.stack([read_image(f, as_tensor=True) for f in files[start : start + 8]]))
 
-    start = time.perf_counter()
+    times = [clocks()]
     model.model.train()
     for batch in batches("train"):
         model.model(batch)
     model.fit()
-    between = time.perf_counter()
+    times.append(clocks())
     model.model.eval()
     with torch.no_grad():
         found = [model.model(batch) for batch in batches("test")]
-    done = time.perf_counter()
+    times.append(clocks())
     scores, maps = (torch.cat([getattr(f, k) for f in found]).numpy() for k in ("pred_score", "anomaly_map"))
-    return scores, maps, between - start, done - between
+    return scores, maps, times
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -289,12 +280,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     model = module(job)
     loaded = time.perf_counter()
     loaded_mb = peak_mb()
-    scores, maps, fit, predict = {"engine": by_engine, "loop": by_loop}[job["way"]](model, job)
+    scores, maps, times = {"engine": by_engine, "loop": by_loop}[job["way"]](model, job)
     peak = peak_mb()
     np.savez(job["answers"], scores=scores.reshape(-1), maps=maps.reshape(len(maps), *maps.shape[-2:]))
-    return {
-        "load_s": loaded - started, "fit_s": fit, "predict_s": predict, "peak_mb": peak, "loaded_mb": loaded_mb
-    }  # fmt: skip
+    return {"load_s": loaded - started, "peak_mb": peak, "loaded_mb": loaded_mb} | spent(times)
 
 
 def main() -> None:
