@@ -17,6 +17,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 TOY: dict[str, dict[str, object]] = {
     "cpr": {"steps": 30, "pairs": 12},
     "dictas": {"steps": 30, "pairs": 12, "entries": 512},
+    "fastflow": {"steps": 40, "blocks": 4},
 }
 """Arguments that make a method small enough for these tests, where its defaults are not."""
 
