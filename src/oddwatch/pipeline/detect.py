@@ -24,8 +24,8 @@ from oddwatch.media.pictures import read_picture
 from oddwatch.pipeline.ahead import ahead
 from oddwatch.pipeline.calibrate import Calibration, Tally
 from oddwatch.pipeline.detect_files import Found, Paths, PictureFiles, find_pictures, readable, reason_of
-from oddwatch.pipeline.detect_out import Album, DetectReport, Folder, PictureScore, settle
-from oddwatch.pipeline.detect_setup import DetectOptions, Ready, load, prepare, save
+from oddwatch.pipeline.detect_out import WRITTEN, Album, DetectReport, Folder, PictureScore, settle
+from oddwatch.pipeline.detect_setup import KEPT, DetectOptions, Ready, load, prepare, save
 from oddwatch.report.detect import render_detect
 from oddwatch.report.heat import Scale
 from oddwatch.scoring.normal import Threshold, false_alarm_rate
@@ -102,9 +102,7 @@ def detect(
     options = options or DetectOptions()
     clock: dict[str, float] = {}
     with _timed(clock, "total"):
-        found = find_pictures(
-            pictures, normal, [Path(p) for p in (out, html, save_to, detector) if p is not None]
-        )
+        found = find_pictures(pictures, normal, _own(out, html, save_to, detector))
         if not found.pictures:
             raise InputError("pictures", "no picture was found", _why(found))
         with _timed(clock, "normal"):
@@ -120,6 +118,13 @@ def detect(
     if album is not None and html is not None:
         render_detect(report, album.shots(), Path(html), folder=None if folder is None else folder.path)
     return report
+
+
+def _own(out: str | Path | None, html: str | Path | None, *kept: str | Path | None) -> list[Path]:
+    """What runs write: no pictures to judge, though it may lie among them."""
+    written = [] if out is None else [Path(out) / name for name in WRITTEN]
+    written += [] if html is None else [Path(html)]
+    return written + [Path(folder) / name for folder in kept if folder is not None for name in KEPT]
 
 
 def _ready(

@@ -24,7 +24,8 @@ from oddwatch.scoring.normal import Threshold
 from oddwatch.scoring.regions import paint
 from oddwatch.scoring.severity import margin, severity
 
-HEATMAPS, MASKS = "heatmaps", "masks"
+HEATMAPS, MASKS, SCORES, FINDINGS = WRITTEN = ("heatmaps", "masks", "scores.csv", "findings.json")
+"""What lies in a folder of results."""
 SHOWN = 240
 """So many pictures, the most anomalous ones, are shown on the page; the tables hold all."""
 _SHOT_BYTES, _SHOT_SIDE = 26_000, 520
@@ -167,7 +168,7 @@ class Folder:
     def tables(self, report: DetectReport) -> None:
         """Write ``scores.csv`` and ``findings.json``."""
         reasons = {f.source: f for f in report.findings}
-        with (self.path / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+        with (self.path / SCORES).open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(
                 ["rank", "source", "score", "above", "margin", "probability", "severity", "x0", "y0", "x1", "y1", "reason"]
@@ -181,7 +182,7 @@ class Folder:
                      *box, finding.reason if finding else ""]
                 )  # fmt: skip
         text = json.dumps(report.to_json(), indent=1)
-        (self.path / "findings.json").write_text(text + "\n", encoding="utf-8")
+        (self.path / FINDINGS).write_text(text + "\n", encoding="utf-8")
 
 
 class Album:

@@ -26,6 +26,8 @@ from oddwatch.pipeline.calibrate import Calibration, Drawn, calibrate
 from oddwatch.pipeline.remember import Remembering
 
 FILE = "calibration.json"
+KEPT = (FILE, "detector.json", "state.safetensors")
+"""What lies in a folder of a kept detector."""
 FORMAT = 1
 
 

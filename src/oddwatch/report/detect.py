@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -193,7 +194,7 @@ def _tile(row: RowLike, shot: Shot, found: Mapping[str, Finding], out: Path, fol
     where, name = _parted(row.source)
     link = None
     if folder is not None and row.heatmap:
-        link = Path(os.path.relpath(folder / row.heatmap, out.parent)).as_posix()
+        link = quote(Path(os.path.relpath(folder / row.heatmap, out.parent)).as_posix())
     heat = None if shot.heat is None else _png_uri(shot.heat)
     return Tile(row, name, where, Markup(data_uri(shot.jpeg)), heat, shot, found.get(row.source), link)
 
