@@ -59,7 +59,7 @@ class DictAS(ImageDetector):
     scales: tuple[int, ...] = (1, 3)
     lookup: Lookup = "sparsemax"
     shots: int = 16
-    entries: int = 8192
+    entries: int = 4096
     weights: str | None = None
     steps: int = 150
     batch: int = 4
@@ -149,19 +149,32 @@ class DictAS(ImageDetector):
 
 
 def sparsemax(z: np.ndarray) -> np.ndarray:
-    """Rows of ``z`` (n, m) float on the simplex: max(z − τ, 0) with τ such that each row sums to 1 (arXiv 1602.02068).
+    """Rows of ``z`` (n, m) float on the simplex: max(z − τ, 0) with τ such that each row sums to 1 (arXiv 1602.02068)."""
+    dense: np.ndarray = _sparse(z).toarray()
+    return dense
 
-    τ by Newton's method from below, which ends after as many steps as the support changes; no sorting.
-    """
-    z = z - z.max(-1, keepdims=True)
-    inside = z > -1
+
+def _sparse(z: np.ndarray) -> Any:
+    """The same as a scipy sparse array. Only what is less than 1 below a row's maximum can stay; τ of these by Newton's
+    method from below, which ends after as many steps as the support shrinks; no sorting."""
+    from scipy.sparse import csr_array
+
+    z = z - z.max(1, keepdims=True)
+    near = z > -1
+    number = np.count_nonzero(near, 1)
+    starts = np.concatenate([[0], np.cumsum(number)])
+    columns, value = np.nonzero(near.ravel())[0], z[near]
+    columns %= z.shape[1]
+    inside = np.ones(len(value), bool)
     while True:
-        number = inside.sum(-1, keepdims=True)
-        tau = (np.where(inside, z, 0).sum(-1, keepdims=True) - 1) / number
-        smaller = z > tau
-        smaller &= inside
-        if (smaller.sum(-1, keepdims=True) == number).all():
-            return np.maximum(z - tau, 0)
+        size = np.add.reduceat(inside, starts[:-1], dtype=np.int64)
+        tau = (np.add.reduceat(np.where(inside, value, 0), starts[:-1]) - 1) / size
+        left = value - np.repeat(tau, number)
+        smaller = inside & (left > 0)
+        if np.count_nonzero(smaller) == np.count_nonzero(inside):
+            out = csr_array((np.maximum(left, 0).astype(z.dtype), columns, starts), shape=z.shape)
+            out.eliminate_zeros()
+            return out
         inside = smaller
 
 
@@ -186,9 +199,7 @@ def retrieve(query: np.ndarray, keys: np.ndarray, values: np.ndarray, lookup: Lo
         z = np.exp(z - z.max(1, keepdims=True))
         dense: np.ndarray = (z @ values) / z.sum(1, keepdims=True)
         return dense
-    from scipy.sparse import csr_array
-
-    return np.asarray(csr_array(sparsemax(z)) @ values, np.float32)
+    return np.asarray(_sparse(z) @ values, np.float32)
 
 
 def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
