@@ -95,13 +95,16 @@ class SubspaceAD(ImageDetector):
         parts = [
             (self._moments(take(normal, which), turned, self.few), len(which)) for which in (*folds, rest)
         ]
-        self._solve(*_sum(parts))
-        self.fitted = True
+        self.learn(*_sum(parts))
         for i in range(len(folds)):
             apart = replace(self)
-            apart._solve(*_sum(parts[:i] + parts[i + 1 :]))
-            apart.fitted = True
+            apart.learn(*_sum(parts[:i] + parts[i + 1 :]))
             yield apart
+
+    def learn(self, moments: Moments, pictures: int) -> None:
+        """Fit from the moments of the tokens of so many pictures."""
+        self._solve(moments, pictures)
+        self.fitted = True
 
     @classmethod
     def zero_shot(cls, items: Pictures, **arguments: Any) -> Scores:

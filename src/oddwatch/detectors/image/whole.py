@@ -22,6 +22,7 @@ import numpy as np
 
 from oddwatch.core import Scores, Tokens
 from oddwatch.detectors.image.base import ImageDetector, Pictures, count, take
+from oddwatch.detectors.image.density import Moments
 from oddwatch.detectors.image.mvg import MVG
 from oddwatch.detectors.image.subspace import SubspaceAD
 from oddwatch.detectors.image.tokens import mean_of
@@ -65,17 +66,17 @@ class PartsAndWhole(ImageDetector):
 
     def _fit(self, normal: Pictures, labels: Sequence[Any] | None) -> None:
         rows, owner = self._gathered(normal)
-        self._learn(rows, owner)
+        self._learn(np.arange(count(normal)), rows, self._sums(rows, owner))
 
     def fit_apart(self, normal: Pictures, folds: Sequence[np.ndarray]) -> Iterator[Self]:
-        """As in the base, but every picture is encoded once."""
+        """As in the base, but every picture is encoded, and summed up, once."""
         rows, owner = self._gathered(normal)
-        self._learn(rows, owner)
+        sums, everything = self._sums(rows, owner), np.arange(count(normal))
+        self._learn(everything, rows, sums)
         self.fitted = True
         for fold in folds:
-            kept = np.flatnonzero(~np.isin(owner, fold))
             apart = replace(self)
-            apart._learn(_rows(rows, kept), owner[kept])
+            apart._learn(np.setdiff1d(everything, fold), rows, sums)
             apart.fitted = True
             yield apart
 
@@ -112,25 +113,39 @@ class PartsAndWhole(ImageDetector):
         whole = [np.concatenate([getattr(t, name) for t in found]) for name in ("cls", "scale", "offset")]
         return Tokens(whole[0], layers, first.grid, whole[1], whole[2]), owner
 
-    def _learn(self, rows: Tokens, owner: np.ndarray) -> None:
-        """Fit both members to ``rows`` of the pictures ``owner``; score held-out pictures for the scale."""
+    def _sums(self, rows: Tokens, owner: np.ndarray) -> list[Moments]:
+        """The moments of each picture's tokens with those of its turned copies: any part of the normals is a sum of them."""
+        found = []
+        for picture in range(int(owner.max()) + 1):
+            moments = Moments()
+            for row in np.flatnonzero(owner == picture):
+                moments.add(rows.layers[PARTS][row])
+            found.append(moments)
+        return found
+
+    def _learn(self, pictures: np.ndarray, rows: Tokens, sums: Sequence[Moments]) -> None:
+        """Fit both members to ``pictures``, whose upright tokens lead ``rows``; score held-out ones for the scale."""
         self.__post_init__()
-        pictures = np.unique(owner)
-        upright = np.array([int(np.flatnonzero(owner == p)[0]) for p in pictures])
         with_whole = self.whole and len(pictures) >= self.enough
-        self._parts.fit(rows)
-        self._whole.fit(_rows(rows, upright))
+        self._parts = self._subspace(pictures, sums)
+        self._whole.fit(_rows(rows, pictures))
         held = np.full((2, len(pictures)), np.nan)
         for fold in self._folds(len(pictures)):
-            rest = np.flatnonzero(~np.isin(owner, pictures[fold]))
-            if not len(rest):  # one picture: what it says of its own turned copies
-                rest = np.arange(len(owner))
-            out = _rows(rows, upright[fold])
-            held[0, fold] = replace(self._parts).fit(_rows(rows, rest)).score(out).values
+            out = _rows(rows, pictures[fold])
+            rest = np.setdiff1d(pictures, pictures[fold])
+            # One picture: what it says of its own turned copies.
+            parts = self._subspace(rest if len(rest) else pictures, sums)
+            held[0, fold] = parts.score(out).values
             if with_whole:
-                others = np.setdiff1d(upright, upright[fold])
-                held[1, fold] = replace(self._whole).fit(_rows(rows, others)).score(out).values
+                held[1, fold] = replace(self._whole).fit(_rows(rows, rest)).score(out).values
         self.scale = np.stack([_scale(held[0]), _scale(held[1]) if with_whole else np.zeros(2)])
+
+    def _subspace(self, pictures: np.ndarray, sums: Sequence[Moments]) -> SubspaceAD:
+        total, made = Moments(), replace(self._parts)
+        for picture in pictures.tolist():
+            total.merge(sums[picture])
+        made.learn(total, len(pictures))
+        return made
 
     def _folds(self, n: int) -> list[np.ndarray]:
         """Parts of ``n`` pictures by chance: each alone while they are few."""
