@@ -121,6 +121,24 @@ def test_crops_hold_their_region_and_a_clean_picture_is_taken_whole():
     assert names[0] == "good" and crops[0].score < 0.1
 
 
+def test_where_no_picture_is_normal_each_has_a_region(toy_eyes):
+    pictures, maps, names = spoilt(6, 3)
+    weak = maps.copy()
+    weak[1] = 0.05 + 0.02 * (maps[1] - 0.05)
+    found = binarise(weak)
+    assert not found.masks[1].any()
+    crops, cuts = crops_of(found, pictures, always=True)
+    mask = cuts[[c.picture for c in crops].index(1)][1]
+    assert 0 < mask.sum() < 1000 and all(c.area for c in crops)
+    y, x = np.unravel_index(maps[1].argmax(), (112, 112))
+    left, top, side = crops[[c.picture for c in crops].index(1)].square
+    assert left <= x < left + side and top <= y < top + side
+    odd = [i for i, name in enumerate(names) if name != "good"]
+    detector = AnomalyNCD(encoder=toy_eyes(), method="cluster", normals=False)
+    labels = detector.group(weak[odd], [pictures[i] for i in odd], classes=2).labels
+    assert set(labels) == {1, 2} and float(matched_f1([names[i] for i in odd], labels)) == 1
+
+
 def test_tokens_under_a_mask():
     mask = np.zeros((64, 64), bool)
     assert len(masked(mask, (8, 8), 64)) == 64 and len(masked(mask, (8, 8), 10)) == 10

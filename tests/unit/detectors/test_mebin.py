@@ -48,6 +48,19 @@ def test_a_map_alone_has_a_range_and_low_can_be_given():
     assert binarise(weak, low=0.1).counts.tolist() == [1, 1]
 
 
+def test_roots_of_squared_maps_give_the_masks_of_the_distances():
+    maps = np.stack([blobs((24, 24, 14)), blobs((30, 50, 20), height=0.2), blobs()])
+    plain, rooted = binarise(maps), binarise(maps**2, squared=True)
+    np.testing.assert_array_equal(plain.thresholds, rooted.thresholds)
+    np.testing.assert_array_equal(plain.masks, rooted.masks)
+    np.testing.assert_array_equal(
+        binarise(maps, low=0.2).masks, binarise(maps**2, low=0.04, squared=True).masks
+    )
+    assert (
+        binarise(maps**2).counts[1] == 0 and rooted.counts[1] == 1
+    )  # a weak hill has few of the even steps when squared
+
+
 def test_scale_does_not_matter_and_odd_maps_are_told():
     maps = np.stack([blobs((24, 24, 14)), blobs()])
     np.testing.assert_array_equal(binarise(maps).masks, binarise(maps * 1e-3 + 5).masks)

@@ -17,7 +17,8 @@ where the paper varies at every step; at most ``kept`` tokens of a mask are used
 paper: 2048). Without given defects the labelled set are generated ones (``oddwatch.datasets.defects``), their kinds the
 classes, in place of AeBAD. A crop is not cut to its middle at the end, which would lose regions at its rim. ``classes`` counts
 the kinds of anomalies; the normal group comes on top, is called 0, and exists in training where ``normals`` says that pictures
-may be normal (the paper's number includes it). ``cluster`` is ours: Ward's hierarchy, or k-means, of the masked means.
+may be normal (the paper's number includes it); where none is, a picture without a stable region is cut out about its map's
+highest point. ``cluster`` is ours: Ward's hierarchy, or k-means, of the masked means.
 """
 
 from __future__ import annotations
@@ -122,12 +123,13 @@ class AnomalyNCD:
         base: Sequence[tuple[Picture, np.ndarray, Any]] | None = None,
         normal: Sequence[Picture] | None = None,
         low: float | None = None,
+        squared: bool = False,
         progress: Progress | None = None,
     ) -> Groups:
         """Sort ``pictures`` into ``classes`` kinds by their anomaly ``maps`` (N, h, w), which cover the whole picture.
 
         ``base``: labelled defects of another product, each (picture, mask (H, W), label); without, defects are drawn on
-        ``normal`` pictures. ``low`` is MEBin's lower end, on the maps' scale.
+        ``normal`` pictures. ``low`` is MEBin's lower end, on the maps' scale; ``squared`` maps (SubspaceAD's) are rooted.
 
         Raises:
             InputError: maps and pictures that do not fit, or training without ``base`` and ``normal``.
@@ -140,8 +142,9 @@ class AnomalyNCD:
             raise InputError("maps", f"expected one for each of {len(frames)} pictures, got {have}")
         if classes < 1:
             raise InputError("classes", f"expected one kind or more, got {classes}")
-        found = binarise(values, low=low)
-        crops, cuts = crops_of(found, frames, str(getattr(self.eyes, "fit", "squash")))
+        found = binarise(values, low=low, squared=squared)
+        fit = str(getattr(self.eyes, "fit", "squash"))
+        crops, cuts = crops_of(found, frames, fit, always=not self.normals)
         if not any(c.area for c in crops):
             nothing = np.zeros(len(frames), np.int64)
             return Groups(nothing, np.zeros(len(crops), np.int64), crops, np.ones((len(crops), 1)), found)
@@ -225,14 +228,19 @@ class AnomalyNCD:
 
 
 def crops_of(
-    found: Binarised, frames: Sequence[np.ndarray], fit: str = "squash"
+    found: Binarised, frames: Sequence[np.ndarray], fit: str = "squash", always: bool = False
 ) -> tuple[tuple[Crop, ...], list[Cut]]:
-    """Squares around the regions of each picture, and what they show; a picture without any is taken whole."""
+    """Squares around the regions of each picture, and what they show.
+
+    A picture without any region is taken whole, with an empty mask; or, where it ``always`` shows an anomaly, its region is
+    what lies about its map's highest point and reaches half of that.
+    """
     crops, cuts = [], []
     strengths = found.strengths
     for i, pixels in enumerate(frames):
         size = pixels.shape[:2]
-        mask = post.project(found.masks[i].astype(np.float32), size, fit) > 0.5
+        region = found.masks[i] if found.masks[i].any() or not always else peak(found.levels[i])
+        mask = post.project(region.astype(np.float32), size, fit) > 0.5
         strength = post.project(strengths[i], size, fit)
         height, width = size
         whole = (min(0, width - height) // 2, min(0, height - width) // 2, max(size))
@@ -241,6 +249,13 @@ def crops_of(
             crops.append(Crop(i, square, float(cut(strength, square).max()), int(inside.sum())))
             cuts.append((cut(pixels, square), inside))
     return tuple(crops), cuts
+
+
+def peak(levels: np.ndarray) -> np.ndarray:
+    """The region (H, W) bool of a map about its highest point where it reaches half its height above its lowest."""
+    level = levels.astype(np.float32) - levels.min()
+    _, numbers = cv2.connectedComponents((level >= level.max() / 2).astype(np.uint8), connectivity=8)
+    return np.asarray(numbers == numbers.ravel()[int(level.argmax())]) & bool(level.max() > 0)
 
 
 def masked(mask: np.ndarray, grid: tuple[int, int], kept: int) -> np.ndarray:

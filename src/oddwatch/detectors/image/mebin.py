@@ -51,13 +51,16 @@ def binarise(
     anomaly_maps: np.ndarray,
     *,
     low: float | None = None,
+    squared: bool = False,
     step: int = 4,
     least: int = 4,
     erosion: int = 6,
 ) -> Binarised:
     """Masks of ``anomaly_maps`` (N, H, W), higher = more anomalous.
 
-    ``low`` is the search's lower end on the maps' own scale (None: the smallest of the maps' maxima); thresholds go down
+    ``low`` is the search's lower end on the maps' own scale (None: the smallest of the maps' maxima). ``squared``: the maps
+    are squared distances (SubspaceAD's) and their roots are searched: steps are even, and a few strong anomalies would else
+    leave the weak ones none. Thresholds go down
     by ``step`` of 255; a stretch must hold for ``least`` of them; ``erosion`` is the side of the box, 0 for none.
 
     Raises:
@@ -71,6 +74,9 @@ def binarise(
     if not len(maps):
         none = np.empty(0, np.int64)
         return Binarised(np.empty(maps.shape, bool), none, none.copy(), np.empty(maps.shape, np.uint8), 0, 0)
+    if squared:
+        maps = np.sqrt(np.maximum(maps, 0))
+        low = None if low is None else float(np.sqrt(max(low, 0.0)))
     bottom, top = float(maps.min()), float(maps.max())
     scale = 255 / (top - bottom) if top > bottom else 0.0
     levels = np.rint((maps.astype(np.float64) - bottom) * scale).astype(np.uint8)
