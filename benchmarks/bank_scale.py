@@ -151,6 +151,7 @@ def main() -> None:
         folder, job = Path(options.child[0]), options.child[1]
         print(json.dumps(coreset(folder) if job == "coreset" else child(folder, job, options.rows)))
         return
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         about = encode(folder, options.pictures, options.drawn)
@@ -166,6 +167,7 @@ def main() -> None:
         result = {
             "tokens": about,
             "cores": os.cpu_count(),
+            "load_before": round(load, 1),
             "threads": os.environ.get("OMP_NUM_THREADS", "all"),
             "bank": [compared(folder, row) for row in rows],
             "coreset": run("coreset"),
