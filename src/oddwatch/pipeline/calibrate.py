@@ -34,7 +34,8 @@ class Calibration(Jsonable):
     """Scores of normal pictures that the detector behind each had not seen.
 
     ``scores`` (n,); ``peaks`` (n,) the highest value of each map, empty for a method without maps; ``low`` the map value
-    that 99.5 % of normal pixels stay below; ``how``: leave-one-out, folds, copies, given (added later) or batch.
+    that 99.5 % of normal pixels stay below; ``how``: leave-one-out, folds, copies or batch; ``odd`` normal pictures that are
+    far from the others; ``deviation`` what normal scores are expected to deviate by, where the method says so.
     """
 
     scores: np.ndarray
@@ -43,6 +44,7 @@ class Calibration(Jsonable):
     how: str
     notes: tuple[str, ...] = ()
     odd: tuple[str, ...] = ()
+    deviation: float | None = None
 
     @property
     def usual(self) -> float:
@@ -51,7 +53,7 @@ class Calibration(Jsonable):
 
     def threshold(self, rate: float) -> Threshold:
         """The picture score that a share ``rate`` of normal pictures reaches."""
-        return self._of(self.scores, rate)
+        return self._of(self.scores, rate, self.deviation)
 
     def scale(self, rate: float) -> Scale | None:
         """The heatmaps' scale: level 0.5 at the map value that a share ``rate`` of normal pictures reaches anywhere."""
@@ -60,8 +62,8 @@ class Calibration(Jsonable):
         mark = self._of(self.peaks, rate).value
         return Scale(min(self.low, mark), mark)
 
-    def _of(self, values: np.ndarray, rate: float) -> Threshold:
-        found = normal_threshold(values, rate)
+    def _of(self, values: np.ndarray, rate: float, deviation: float | None = None) -> Threshold:
+        found = normal_threshold(values, rate, deviation)
         if self.how != "copies" or found.value <= 0:
             return found
         note = f"of {values.size} altered copies of one normal picture, times {COPIES_FACTOR}"
@@ -157,7 +159,7 @@ def calibrate(
     if folds is not None and folds < 2:
         raise InputError("folds", f"expected 2 or more, got {folds}")
     step = step or (lambda done: None)
-    kept = _distinct(contents)
+    kept, deviation = _distinct(contents), getattr(detector, "DEVIATION", None)
     notes = _about_copies(len(normal), len(kept))
     rng, drawn = np.random.default_rng(seed), Drawn()
     if len(kept) < 2:
@@ -175,7 +177,7 @@ def calibrate(
         _draw(apart, Chosen(pictures, part), share, rng, drawn)
     odd = [names[int(kept[order[i]])] for i in np.flatnonzero(out_of_line(np.array(tally.scores)))]
     how = "leave-one-out" if len(parts) == len(kept) else f"{len(parts)} folds"
-    return tally.calibration(how, notes, odd), drawn
+    return replace(tally.calibration(how, notes, odd), deviation=deviation), drawn
 
 
 def _of_one(

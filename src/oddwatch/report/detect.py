@@ -91,29 +91,25 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Scores along a line from 0 to 1000: logarithmic where all are positive and far apart, else linear."""
+    """Scores along a line from 0 to 1000, nearly linear around what is usual and logarithmic far from it: a few strong
+    anomalies do not press all the others together. A place is asinh((score − ``usual``) / ``unit``), scaled."""
 
+    usual: float
+    unit: float
     low: float
     high: float
-    log: bool
 
     @classmethod
-    def over(cls, values: np.ndarray) -> Axis:
-        """An axis with some room on both sides of ``values`` (n,)."""
-        low, high = float(values.min()), float(values.max())
-        log = low > 0 and high / low > 4
-        if log:
-            room = (high / low) ** 0.04
-            return cls(low / room, high * room, True)
-        room = 0.04 * (high - low) or max(abs(high), 1e-6) * 0.1
-        return cls(low - room, high + room, False)
+    def over(cls, values: np.ndarray, usual: float, threshold: float) -> Axis:
+        """An axis with some room on both sides of ``values`` (n,); its unit is how far the threshold is from usual."""
+        unit = max(threshold - usual, 1e-6 * max(abs(threshold), abs(usual)), 1e-12)
+        ends = np.arcsinh((np.array([values.min(), values.max()]) - usual) / unit)
+        room = 0.04 * float(ends[1] - ends[0]) or 0.1
+        return cls(usual, unit, float(ends[0]) - room, float(ends[1]) + room)
 
     def at(self, value: float) -> float:
         """Where a score lies, 0–1000."""
-        if self.log:
-            share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
-        else:
-            share = (value - self.low) / (self.high - self.low)
+        share = (math.asinh((value - self.usual) / self.unit) - self.low) / (self.high - self.low)
         return round(1000 * min(max(share, 0.0), 1.0), 2)
 
 
@@ -157,7 +153,10 @@ def render_detect(
     ]
     normal = np.zeros(0) if report.calibration is None else np.asarray(report.calibration.scores, np.float64)
     values = np.array([r.score for r in report.scores])
-    axis = Axis.over(np.concatenate([values, normal, [report.threshold.value]]))
+    usual = float(np.median(normal if normal.size else values))
+    axis = Axis.over(
+        np.concatenate([values, normal, [report.threshold.value]]), usual, report.threshold.value
+    )
     folders = {_parted(row.source)[0] for row in report.scores}
     style, script, policy = assets("page.css", "detect.css", "detect.js")
     text = _template().render(
@@ -172,9 +171,10 @@ def render_detect(
         data=Markup(
             json.dumps(
                 {
+                    "usual": axis.usual,
+                    "unit": axis.unit,
                     "low": axis.low,
                     "high": axis.high,
-                    "log": axis.log,
                     "start": report.threshold.value,
                     "normal": sorted(normal.tolist()),
                     "scores": values.tolist(),

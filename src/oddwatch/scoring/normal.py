@@ -38,45 +38,53 @@ def scores_of_normal(normal: np.ndarray) -> np.ndarray:
     return values
 
 
-def normal_threshold(normal: np.ndarray, rate: float) -> Threshold:
+def normal_threshold(normal: np.ndarray, rate: float, deviation: float | None = None) -> Threshold:
     """The threshold that a share ``rate`` (0–1) of normal items reaches, from scores (n,) of normal items.
 
     From 1 / ``rate`` scores on, false alarms are counted (:func:`threshold_by_rate`). Fewer cannot show so small a rate:
-    the threshold is then the bound of :func:`prediction_bound`, and never below the largest normal score. Normal scores of
-    pictures spread by 10 to 30 % of their mean; the bound starts from 20 %, worth four degrees of freedom.
+    the threshold is then the bound of :func:`prediction_bound`, and never below the largest normal score. ``deviation`` is
+    the standard deviation that normal scores are expected to have: 1 for a score that is one itself; without it 20 % of
+    their mean (normal scores of pictures spread by 10 to 30 %) where the scores look like distances: a positive mean, and
+    a deviation of no more than three times that. It counts like four further degrees of freedom.
     """
     values = scores_of_normal(normal)
     counted = threshold_by_rate(values, rate)
     if values.size * rate >= 1 - 1e-9 or rate == 0:
         return Threshold(counted, "counted", f"{rate:.3g} of {values.size} normal scores reach it")
-    bound = prediction_bound(values, rate, expected=SPREAD, worth=WORTH)
+    expected = deviation
+    if expected is None:
+        expected = SPREAD * float(values.mean())
+        if expected <= 0 or float(values.std()) > 3 * expected:
+            expected = None
+    bound = prediction_bound(values, rate, expected)
     note = f"{values.size} normal scores are too few to count a rate of {rate:.3g}: predicted from their mean and spread"
     return Threshold(max(counted, bound), "predicted", note)
 
 
-def prediction_bound(normal: np.ndarray, rate: float, *, expected: float = 0.0, worth: float = 0.0) -> float:
+def prediction_bound(
+    normal: np.ndarray, rate: float, expected: float | None = None, worth: float = WORTH
+) -> float:
     """What the next normal score exceeds with probability ``rate`` (0–1, exclusive) if normal scores (n,) are Gaussian:
     mean + t(1 − rate, ν) · s · √(1 + 1/n), with ν = n − 1 and s their standard deviation.
 
     The exact one-sided prediction bound of one further observation (Hahn and Meeker, Statistical Intervals, 1991, §4.7).
-    Two or three scores say next to nothing of their spread, and t is then huge. ``expected``, a standard deviation as a
-    share of the mean, counts like ``worth`` further degrees of freedom: s² = (worth · (expected · mean)² + (n − 1) · sd²) / ν,
-    ν = worth + n − 1 (a scaled inverse χ² prior of the variance). It is used only where the mean is positive. Of a single
-    score without it nothing can be said: infinity is no threshold, so the score itself is the bound.
+    Two or three scores say next to nothing of their spread, and t is then huge. An ``expected`` standard deviation counts
+    like ``worth`` further degrees of freedom: s² = (worth · expected² + (n − 1) · sd²) / ν, ν = worth + n − 1 (a scaled
+    inverse χ² prior of the variance). Of a single score without it nothing can be said: infinity is no threshold, so the
+    score itself is the bound.
     """
     if not 0 < rate < 1:
         raise InputError("rate", f"expected a share between 0 and 1, got {rate}")
-    if expected < 0 or worth < 0:
-        raise InputError("expected", f"expected 0 or more, got {expected} worth {worth}")
+    if worth <= 0 or (expected is not None and expected <= 0):
+        raise InputError("expected", f"expected a positive deviation, got {expected} worth {worth}")
     values = scores_of_normal(normal)
-    n, mean = values.size, float(values.mean())
-    known = worth if mean > 0 else 0.0
+    n, known = values.size, 0.0 if expected is None else worth
     freedom = known + n - 1
     if freedom <= 0:
         return float(values[0])
     own = (n - 1) * float(values.var(ddof=1)) if n > 1 else 0.0
-    spread = math.sqrt((known * (expected * mean) ** 2 + own) / freedom)
-    return mean + float(stats.t.ppf(1 - rate, freedom)) * spread * math.sqrt(1 + 1 / n)
+    spread = math.sqrt((known * (expected or 0.0) ** 2 + own) / freedom)
+    return float(values.mean()) + float(stats.t.ppf(1 - rate, freedom)) * spread * math.sqrt(1 + 1 / n)
 
 
 def mean_and_deviations(normal: np.ndarray, deviations: float = 3.0) -> float:

@@ -12,6 +12,7 @@ from PIL import Image
 
 import oddwatch as ow
 from oddwatch.core import Finding, InputError, MissingExtra, ModelError
+from oddwatch.detectors import DEFAULT
 from oddwatch.detectors.image.subspace import SubspaceAD
 from oddwatch.pipeline import detect as module
 from oddwatch.pipeline.calibrate import Tally, calibrate, slight_copies
@@ -42,9 +43,8 @@ def parts(tmp_path, plates) -> Path:
 @pytest.fixture
 def options(toy_eyes):
     def make(**given):
-        given.setdefault(
-            "arguments", {"rotations": 0} if given.get("method", "subspace") == "subspace" else {}
-        )
+        given.setdefault("method", "subspace")
+        given.setdefault("arguments", {"rotations": 0} if given["method"] == "subspace" else {})
         return DetectOptions(encoder=toy_eyes(), **given)
 
     return make
@@ -441,6 +441,7 @@ def test_videos_and_archives_are_named_as_such(tmp_path, plates):
 def test_the_public_function_takes_options_by_name(parts, toy_eyes):
     report = ow.detect(parts / "parts", normal=parts / "good", encoder=toy_eyes(), arguments={"rotations": 0})
     assert isinstance(report, ow.DetectReport) and len(report.scores) == 8
+    assert report.method == DEFAULT["image"] and stained(report) >= {"stained00", "stained01", "stained02"}
     with pytest.raises(InputError, match="one of: method"):
         ow.detect(parts / "parts", normal=parts / "good", magic=True)
     assert module.detect is detect

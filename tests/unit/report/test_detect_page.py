@@ -77,13 +77,17 @@ def test_pictures_survive_as_png():
     assert bar.shape == (5, 100, 3) and np.array_equal(bar[0], bar[4]) and bar[0, 0].tolist() == [128] * 3
 
 
-@pytest.mark.parametrize("values", [[0.1, 5.0, 0.3], [-2.0, 3.0], [4.0], [0.0, 0.0], [1.0, 1.5]])
+@pytest.mark.parametrize("values", [[0.1, 5.0, 0.3], [-2.0, 3.0], [4.0], [0.0, 0.0], [1.0, 1e6]])
 def test_an_axis_holds_every_score_in_order(values):
-    axis = Axis.over(np.array(values))
+    axis = Axis.over(np.array(values), min(values), max(values))
     places = [axis.at(v) for v in sorted(values)]
     assert places == sorted(places) and places[0] > 0 and places[-1] < 1000
-    assert axis.at(-1e9) == 0 and axis.at(1e9) == 1000
-    assert axis.log == (values == [0.1, 5.0, 0.3])
+    assert axis.at(-1e12) == 0 and axis.at(1e12) == 1000
+
+
+def test_a_strong_anomaly_leaves_room_for_the_others():
+    axis = Axis.over(np.array([0.0, 1.0, 2.0, 100.0]), 0.5, 1.5)
+    assert axis.at(2.0) - axis.at(0.0) > 250 and axis.at(100.0) - axis.at(2.0) > 500
 
 
 def a_report(n: int = 5, told: int = 2, normals: int = 6, maps: bool = True) -> DetectReport:

@@ -62,15 +62,19 @@ def test_the_prediction_bound_keeps_its_rate():
 
 def test_an_expected_spread_tames_few_scores_and_fades_with_many():
     two = np.array([1.0, 1.1])
-    assert prediction_bound(two, 0.01) > 3 > 2.2 > prediction_bound(two, 0.01, expected=0.2, worth=4) > 1.5
-    one = prediction_bound(np.array([1.0]), 0.01, expected=0.2, worth=4)
+    assert prediction_bound(two, 0.01) > 3 > 2.2 > prediction_bound(two, 0.01, 0.2) > 1.5
+    one = prediction_bound(np.array([1.0]), 0.01, 0.2)
     assert one == pytest.approx(1 + 3.746947 * 0.2 * np.sqrt(2), rel=1e-6)
     many = np.random.default_rng(0).normal(1, 0.05, 400)
-    assert prediction_bound(many, 0.01, expected=0.2, worth=4) == pytest.approx(
-        prediction_bound(many, 0.01), rel=0.03
-    )
-    below = np.array([-3.0, -2.0, -1.0])
-    assert prediction_bound(below, 0.01, expected=0.2, worth=4) == prediction_bound(below, 0.01)
+    assert prediction_bound(many, 0.01, 0.2) == pytest.approx(prediction_bound(many, 0.01), rel=0.03)
+
+
+def test_what_spread_is_expected_depends_on_the_kind_of_score():
+    distances, deviations = np.array([1.0, 1.1, 0.9]), np.array([-1.2, -0.3, 0.2, 0.4, 1.4])
+    assert normal_threshold(distances, 0.01).value == prediction_bound(distances, 0.01, 0.2)
+    assert normal_threshold(deviations, 0.01).value == prediction_bound(deviations, 0.01) > 3
+    assert normal_threshold(deviations, 0.01, 1.0).value == prediction_bound(deviations, 0.01, 1.0)
+    assert normal_threshold(-distances, 0.01).value == prediction_bound(-distances, 0.01)
 
 
 @given(
@@ -107,7 +111,7 @@ def test_a_bad_part_among_the_normals_is_told():
         lambda: normal_threshold(np.array([1.0, np.nan]), 0.1),
         lambda: normal_threshold(np.array([1.0]), 1.5),
         lambda: prediction_bound(np.array([1.0, 2]), 0),
-        lambda: prediction_bound(np.array([1.0, 2]), 0.1, expected=-1),
+        lambda: prediction_bound(np.array([1.0, 2]), 0.1, -1),
         lambda: chi2_threshold(1.0, 2),
         lambda: normals_needed(0.0),
         lambda: rate_of_maximum(0),

@@ -39,6 +39,8 @@ class PartsAndWhole(ImageDetector):
     """
 
     NAME: ClassVar[str] = "parts-and-whole"
+    DEVIATION: ClassVar[float] = 1.0
+    """What normal scores are expected to deviate by, for thresholds from very few of them."""
 
     layers: tuple[str, ...] = ("block_6", "block_7", "block_8", "block_9")
     levels: tuple[str, ...] = ("block_6", "block_7", "block_8", "block_9", "block_10")

@@ -6,11 +6,10 @@ document.documentElement.classList.add("js");
   var tiles = Array.from(document.querySelectorAll(".tile")), dots = Array.from(document.querySelectorAll(".dot"));
   var only = document.getElementById("only"), heat = document.getElementById("heat"), now = data.start;
   function value(at) {
-    var share = at / 1000;
-    return data.log ? data.low * Math.pow(data.high / data.low, share) : data.low + share * (data.high - data.low);
+    return data.usual + data.unit * Math.sinh(data.low + at / 1000 * (data.high - data.low));
   }
   function place(score) {
-    var share = data.log ? Math.log(Math.max(score, data.low) / data.low) / Math.log(data.high / data.low) : (score - data.low) / (data.high - data.low);
+    var share = (Math.asinh((score - data.usual) / data.unit) - data.low) / (data.high - data.low);
     return 1000 * Math.min(Math.max(share, 0), 1);
   }
   function short(number) { return String(Number(number.toPrecision(4))); }
