@@ -55,6 +55,10 @@ class Calibration(Jsonable):
         """The picture score that a share ``rate`` of normal pictures reaches."""
         return self._of(self.scores, rate, self.deviation)
 
+    def without_odd(self, rate: float) -> Threshold:
+        """The threshold if the odd normal pictures had not been given."""
+        return self._of(self.scores[~out_of_line(self.scores)], rate, self.deviation)
+
     def scale(self, rate: float) -> Scale | None:
         """The heatmaps' scale: level 0.5 at the map value that a share ``rate`` of normal pictures reaches anywhere."""
         if not self.peaks.size:

@@ -228,7 +228,11 @@ def _marks(calibration: Calibration, options: DetectOptions) -> _Marks:
     notes = [*calibration.notes]
     if calibration.odd:
         names = ", ".join(calibration.odd[:5]) + (" …" if len(calibration.odd) > 5 else "")
-        notes.append(f"among the normal pictures these are far from the others; look at them: {names}")
+        notes.append(
+            f"among the normal pictures these are far from the others and raise the threshold: {names}; if they are not "
+            f"good, take them out (the threshold would be {calibration.without_odd(options.rate).value:.4g}), if they are, "
+            "give more like them"
+        )
     return _Marks(found, calibration.usual, calibration.scale(options.rate), calibration, tuple(notes))
 
 

@@ -70,8 +70,8 @@ class Parity(Jsonable):
 class ExportReport(Jsonable):
     """What was written: the ONNX ``model`` and the ``about`` file beside it."""
 
-    model: Path
-    about: Path
+    model: str
+    about: str
     method: str
     encoder: str
     bytes: int
@@ -88,13 +88,15 @@ def export(
     detector: str | Path | None = None,
     method: str | None = None,
     pictures: Paths | None = None,
+    int8: bool = False,
     tolerance: float = TOLERANCE,
     keep: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Fit to ``normal`` pictures, or read the ``detector`` folder that detect saved; write ``out`` and ``out``'s name with
     .json; compare both on ``pictures`` (by default the normal ones), also with defects drawn on them. ``method`` is the one that
-    the ``detector`` must be of, None: any.
+    the ``detector`` must be of, None: any. ``int8`` keeps the encoder's 8-bit products, quicker, but they need a session
+    option on x86 processors without VNNI; without it the file gives equal scores on every machine.
 
     Raises:
         InputError: a method, option or encoder that has no such form; no normal picture; nothing to compare on.
@@ -124,11 +126,11 @@ def export(
             raise InputError(f"method {method}", f"{detector} holds a {ready.method}", "name that, or none")
     else:
         ready = prepare(PictureFiles(learnt), [printable(p) for p in learnt], contents, options, progress)
-    model = graph_of(ready)
+    model = graph_of(ready, int8)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(model.SerializeToString())
     try:
-        parity = compare(ready, out, _samples(shown, options.seed), tolerance)
+        parity = compare(ready, out, _samples(shown, options.seed), tolerance, int8)
     except BaseException:
         out.unlink()
         raise
@@ -137,16 +139,22 @@ def export(
         raise ModelError(f"{out}: differs from the detector and was removed; {parity.in_words()}")
     about = out.with_suffix(".json")
     report = ExportReport(
-        out, about, ready.method, ready.detector.eyes.id, out.stat().st_size, parity, skipped=skipped
+        printable(out),
+        printable(about),
+        ready.method,
+        ready.detector.eyes.id,
+        out.stat().st_size,
+        parity,
+        skipped=skipped,
     )
     report.thresholds = _thresholds(ready)
-    about.write_text(json.dumps(_about(ready, report), indent=1) + "\n", encoding="utf-8")
+    about.write_text(json.dumps(_about(ready, report, out, int8), indent=1) + "\n", encoding="utf-8")
     if not parity.passed:
         raise ModelError(f"{out}: differs from the detector; it was kept as asked; {parity.in_words()}")
     return report
 
 
-def graph_of(ready: Ready) -> Any:
+def graph_of(ready: Ready, int8: bool = False) -> Any:
     """The ``onnx.ModelProto`` of a fitted detector: ``pixels`` (N, side, side, 3) uint8 to ``score`` (N,) and ``map``
     (N, side, side) float32.
 
@@ -169,19 +177,29 @@ def graph_of(ready: Ready) -> Any:
     outputs: dict[str, tuple[str, tuple[Any, ...]]] = {"score": (score, ("N",))}
     if full is not None:
         outputs["map"] = (full, ("N", side, side))
-    return composed(
-        shortened(whole, layers_read(detector)), graph, {"positions": positions(rows)}, side, outputs
-    )
+    cut = shortened(whole, layers_read(detector))
+    return composed(cut, graph, {"positions": positions(rows)}, side, outputs, exact=not int8)
 
 
 def compare(
-    ready: Ready, model: Path, pictures: Sequence[np.ndarray], tolerance: float = TOLERANCE
+    ready: Ready,
+    model: Path,
+    pictures: Sequence[np.ndarray],
+    tolerance: float = TOLERANCE,
+    int8: bool = False,
 ) -> Parity:
-    """Run the file and the detector on the same ``pictures`` ((H, W, 3) uint8)."""
+    """Run the file, as anybody would (``int8``: with the session option it then needs), and the detector on the same
+    ``pictures`` ((H, W, 3) uint8)."""
+    import onnxruntime
+
     from oddwatch.encoders.session import session
     from oddwatch.encoders.vit import fit_square
 
-    eyes, run = _own(ready), session(model)
+    eyes = _own(ready)
+    if int8:
+        run = session(model)
+    else:
+        run = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     names = [o.name for o in run.get_outputs()]
     theirs = ready.detector.score([Frame(p) for p in pictures])
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -287,7 +305,7 @@ def _thresholds(ready: Ready) -> list[dict[str, Any]]:
     return rows
 
 
-def _about(ready: Ready, report: ExportReport) -> dict[str, Any]:
+def _about(ready: Ready, report: ExportReport, out: Path, int8: bool) -> dict[str, Any]:
     """What lies beside the file: everything a program in another language needs to use it."""
     eyes = _own(ready)
     side, pad = eyes.resolution, eyes.fit == "pad"
@@ -306,8 +324,8 @@ def _about(ready: Ready, report: ExportReport) -> dict[str, Any]:
         "arguments": ready.detector.arguments(),
         "encoder": eyes.id,
         "oddwatch": __version__,
-        "model": report.model.name,
-        "sha256": weights.digest(report.model),
+        "model": printable(out.name),
+        "sha256": weights.digest(out),
         "input": {"name": "pixels", "shape": ["N", side, side, 3], "type": "uint8"},
         "preprocessing": {"fit": eyes.fit, "side": side, "steps": steps},
         "outputs": {
@@ -315,12 +333,10 @@ def _about(ready: Ready, report: ExportReport) -> dict[str, Any]:
             **({} if report.parity.maps is None else {"map": f"(N, {side}, {side}) float32 over the input"}),
         },
         "thresholds": report.thresholds,
-        "normal_scores": None if calibration is None else np.sort(calibration.scores),
+        "normal_scores": None if calibration is None else sorted(calibration.scores.tolist()),
         "calibration": None if calibration is None else {"how": calibration.how, "notes": calibration.notes},
-        "runtime": {
-            "session options": {"session.x64quantprecision": "1"},
-            "why": "on x86 processors without VNNI the fast int8 product saturates; harmless elsewhere",
-        },
+        "products": "int8" if int8 else "float",
+        "session_options": {"session.x64quantprecision": "1"} if int8 else {},
         "parity": report.parity,
     }
     plain: dict[str, Any] = to_jsonable(about)

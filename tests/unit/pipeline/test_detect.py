@@ -213,7 +213,8 @@ def test_a_stained_plate_among_the_normals_is_told(run, parts, plates):
     write(parts / "good", plates(1, 8, odd=True), "bad")
     report = run()
     assert report.calibration.odd == (str(parts / "good" / "bad00.png"),)
-    assert any("bad00.png" in n for n in report.notes)
+    assert any("bad00.png" in n and "take them out" in n for n in report.notes)
+    assert report.calibration.without_odd(0.01).value < report.threshold.value
 
 
 def test_the_check_draws_defects_on_pictures_left_out(run):
