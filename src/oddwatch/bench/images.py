@@ -78,7 +78,8 @@ def run_image_bench(
     need none, and by those that can learn from the unlabelled test pictures; both are marked ``transductive``.
     ``image_*`` is None where the test has one class only, ``aupimo`` also where normals have too few pixels.
     With several categories a row ``mean`` follows each method, over the categories where a number is defined.
-    ``options`` go to every detector. Tokens are remembered in ``cache``, by default until the run ends.
+    ``options`` go to every detector. Tokens are remembered in ``cache``, by default until the run ends; seconds are told
+    where pictures were really encoded.
 
     Raises:
         InputError: unknown method or category, nothing readable in ``data``.
@@ -162,7 +163,7 @@ def _row(
             continue
         values = [o[name] for o in outcomes if o[name] is not None]
         about[name] = float(np.mean(values))
-        if len(values) > 1:
+        if len(values) > 1 and name in METRICS:
             about[f"{name}_sd"] = float(np.std(values, ddof=1))
     return about
 
@@ -199,7 +200,7 @@ def measure(run: Run, one: ImageSet, eyes: RememberingEncoder, options: Mapping[
         "n_train": len(train),
         "n_good": sum(not i.label for i in one.test),
         "n_bad": sum(i.label for i in one.test),
-        "fit_seconds": fitted - started - (inside - before) + (eyes.pace or 0.0) * len(train),
+        "fit_seconds": fitted - started - (inside - before) + eyes.pace * len(train) if eyes.pace else None,
         "pictures_per_second": 1 / pace if eyes.pace else None,
         "model_mb": sum(v.nbytes for v in detector.state().values()) / 1e6,
     }
