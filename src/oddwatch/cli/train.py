@@ -106,6 +106,51 @@ def search(
     say(f"weights and card in {card.parent}")
 
 
+@app.command("image")
+def image(
+    method: Annotated[str, typer.Argument(help="dictas, nagl or metauas.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data", help="Data sets with normal pictures: folders or zips, DIR[,DIR]; may be repeated."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The file of weights to write.")] = Path(
+        "weights.safetensors"
+    ),
+    official: Annotated[
+        bool,
+        typer.Option(
+            "--official", help="The values of the method's paper; wants hours, or a GPU-sized machine."
+        ),
+    ] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Rate of learning.")] = None,
+    per_set: Annotated[
+        int, typer.Option(min=1, help="Normal pictures drawn of each set; --official takes all.")
+    ] = 64,
+    encoder: Annotated[str, typer.Option(help="The encoder whose tokens the head reads.")] = "patches",
+    resolution: Annotated[int, typer.Option(help="Side of its input in pixels.")] = 448,
+    seed: Annotated[int, typer.Option(help="Seed of pictures, defects and weights.")] = 0,
+) -> None:
+    """Train the head of an image detector for any thing ([torch] extra), on normal pictures with drawn defects.
+
+    Only the train split is read. Use it with: oddwatch detect … --method METHOD -o weights=FILE.
+    """
+    from oddwatch.train.image import train_image
+
+    folders = [part for text in data for part in ([text] if Path(text).exists() else text.split(","))]
+    with progress_bar() as progress:
+        made = train_image(
+            method, folders, out, encoder=encoder, resolution=resolution, per_set=per_set, official=official,
+            steps=steps, batch=batch, lr=lr, seed=seed, progress=progress,
+        )  # fmt: skip
+    layers = f" --layers {','.join(made.layers)}" if made.layers else ""
+    say(f"weights in {made.weights}, from {made.pictures} normal pictures of {len(made.sets)} sets")
+    say(f"use: oddwatch detect PICTURES --normal DIR --method {method} -o weights={made.weights}{layers}")
+
+
 def _row(recipe: Recipe | FullRecipe) -> tuple[str, ...]:
     from oddwatch.train.fullsize import FullRecipe
 
