@@ -21,13 +21,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from oddwatch.core import Scores, Tokens
-from oddwatch.detectors.image.base import ImageDetector, Pictures, count, take
+from oddwatch.detectors.image.base import ImageDetector, Pictures, count
 from oddwatch.detectors.image.density import Moments
 from oddwatch.detectors.image.mvg import MVG
 from oddwatch.detectors.image.subspace import SubspaceAD
 from oddwatch.detectors.image.tokens import mean_of
 
 PARTS = "parts"
+JUDGED = 512
+"""Most normal pictures whose tokens are kept, in half precision, to settle the scale."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -67,19 +69,21 @@ class PartsAndWhole(ImageDetector):
     # -- fitting -------------------------------------------------------------------------------------------------
 
     def _fit(self, normal: Pictures, labels: Sequence[Any] | None) -> None:
-        rows, owner = self._gathered(normal)
-        self._learn(np.arange(count(normal)), rows, self._sums(rows, owner))
+        self._learn(normal, np.zeros(count(normal), np.int64))
 
     def fit_apart(self, normal: Pictures, folds: Sequence[np.ndarray]) -> Iterator[Self]:
-        """As in the base, but every picture is encoded, and summed up, once."""
-        rows, owner = self._gathered(normal)
-        sums, everything = self._sums(rows, owner), np.arange(count(normal))
-        self._learn(everything, rows, sums)
+        """As in the base, but every picture is encoded once, and the scale is that of all normals."""
+        outer = np.full(count(normal), len(folds))
+        for i, fold in enumerate(folds):
+            outer[fold] = i
+        learnt = self._learn(normal, outer)
         self.fitted = True
-        for fold in folds:
+        for i in range(len(folds)):
+            kept = outer != i
             apart = replace(self)
-            apart._learn(np.setdiff1d(everything, fold), rows, sums)
-            apart.fitted = True
+            apart._parts = learnt.subspace(self._parts, learnt.outer != i, int(kept.sum()))
+            apart._whole.fit(_tokens(learnt.pooled[kept], self.levels))
+            apart.scale, apart.fitted = self.scale, True
             yield apart
 
     def add(self, normal: Pictures) -> Self:
@@ -103,51 +107,56 @@ class PartsAndWhole(ImageDetector):
         layers = {PARTS: mean_of(tokens, self.layers), **means}
         return Tokens(tokens.cls, layers, tokens.grid, tokens.scale, tokens.offset)
 
-    def _gathered(self, normal: Pictures) -> tuple[Tokens, np.ndarray]:
-        """Reduced tokens of all normals, in half precision, then of their turned copies; and whose picture each row is."""
-        turned = self.with_turned(normal, self.rotations, self.few, self._all)
-        found = [self._reduced(tokens) for tokens in turned]
-        n, rows = count(normal), sum(len(t.cls) for t in found)
-        owner = np.concatenate([np.arange(n), np.repeat(np.arange(n), (rows - n) // n)])
-        layers = {PARTS: np.concatenate([t.layers[PARTS].astype(np.float16) for t in found])}
-        layers |= {name: np.concatenate([t.layers[name] for t in found]) for name in self.levels}
-        first = found[0]
-        whole = [np.concatenate([getattr(t, name) for t in found]) for name in ("cls", "scale", "offset")]
-        return Tokens(whole[0], layers, first.grid, whole[1], whole[2]), owner
-
-    def _sums(self, rows: Tokens, owner: np.ndarray) -> list[Moments]:
-        """The moments of each picture's tokens with those of its turned copies: any part of the normals is a sum of them."""
-        found = []
-        for picture in range(int(owner.max()) + 1):
-            moments = Moments()
-            for row in np.flatnonzero(owner == picture):
-                moments.add(rows.layers[PARTS][row])
-            found.append(moments)
-        return found
-
-    def _learn(self, pictures: np.ndarray, rows: Tokens, sums: Sequence[Moments]) -> None:
-        """Fit both members to ``pictures``, whose upright tokens lead ``rows``; score held-out ones for the scale."""
+    def _learn(self, normal: Pictures, outer: np.ndarray) -> _Learnt:
+        """Fit both members to all of ``normal`` and settle the scale; sums are kept by the parts that ``outer`` (N,) and
+        the detector's own folds cut."""
         self.__post_init__()
-        with_whole = self.whole and len(pictures) >= self.enough
-        self._parts = self._subspace(pictures, sums)
-        self._whole.fit(_rows(rows, pictures))
-        held = np.full((2, len(pictures)), np.nan)
-        for fold in self._folds(len(pictures)):
-            out = _rows(rows, pictures[fold])
-            rest = np.setdiff1d(pictures, pictures[fold])
-            # One picture: what it says of its own turned copies.
-            parts = self._subspace(rest if len(rest) else pictures, sums)
-            held[0, fold] = parts.score(out).values
-            if with_whole:
-                held[1, fold] = replace(self._whole).fit(_rows(rows, rest)).score(out).values
-        self.scale = np.stack([_scale(held[0]), _scale(held[1]) if with_whole else np.zeros(2)])
+        n = len(outer)
+        inner = np.empty(n, np.int64)
+        for k, fold in enumerate(self._folds(n)):
+            inner[fold] = k
+        atoms, atom = np.unique(np.stack([outer, inner], 1), axis=0, return_inverse=True)
+        judged = np.sort(np.random.default_rng(self.seed).permutation(n)[:JUDGED])
+        learnt = _Learnt(
+            [Moments() for _ in atoms], atoms[:, 0], np.empty((n, len(self.levels), 0), np.float32)
+        )
+        pooled, rows, at = [], [], 0
+        for tokens in self.with_turned(normal, self.rotations, self.few, self._all):
+            reduced = self._reduced(tokens)
+            for i in range(len(reduced.cls)):
+                picture = at if at < n else (at - n) // self.rotations
+                learnt.sums[int(atom.ravel()[picture])].add(reduced.layers[PARTS][i])
+                if at < n:
+                    pooled.append(np.stack([reduced.layers[name][i, 0] for name in self.levels]))
+                    if at in judged:
+                        rows.append(reduced.layers[PARTS][i].astype(np.float16))
+                at += 1
+        learnt.pooled = np.stack(pooled)
+        self._parts = learnt.subspace(self._parts, np.ones(len(atoms), bool), n)
+        self._whole.fit(_tokens(learnt.pooled, self.levels))
+        self.scale = self._settled(learnt, atoms[:, 1], inner, judged, np.stack(rows), reduced.grid)
+        return learnt
 
-    def _subspace(self, pictures: np.ndarray, sums: Sequence[Moments]) -> SubspaceAD:
-        total, made = Moments(), replace(self._parts)
-        for picture in pictures.tolist():
-            total.merge(sums[picture])
-        made.learn(total, len(pictures))
-        return made
+    def _settled(
+        self, learnt: _Learnt, inner_of: np.ndarray, inner: np.ndarray, judged: np.ndarray, rows: np.ndarray,
+        grid: tuple[int, int],
+    ) -> np.ndarray:  # fmt: skip
+        """The scale: every fold's pictures scored by members that never saw them. One picture says what it can of itself."""
+        with_whole = self.whole and len(inner) >= self.enough
+        held = np.full((2, len(judged)), np.nan)
+        for k in np.unique(inner):
+            mine = inner[judged] == k
+            if not mine.any():
+                continue
+            kept, others = inner_of != k, inner != k
+            if not kept.any():
+                kept, others = ~kept, ~others
+            out = _tokens(learnt.pooled[judged[mine]], self.levels, rows[mine], grid)
+            held[0, mine] = learnt.subspace(self._parts, kept, int(others.sum())).score(out).values
+            if with_whole:
+                apart = replace(self._whole).fit(_tokens(learnt.pooled[others], self.levels))
+                held[1, mine] = apart.score(out).values
+        return np.stack([_scale(held[0]), _scale(held[1]) if with_whole else np.zeros(2)])
 
     def _folds(self, n: int) -> list[np.ndarray]:
         """Parts of ``n`` pictures by chance: each alone while they are few."""
@@ -196,10 +205,33 @@ class PartsAndWhole(ImageDetector):
         self.scale = arrays["scale"]
 
 
-def _rows(tokens: Tokens, which: np.ndarray) -> Tokens:
-    found = take(tokens, which)
-    assert isinstance(found, Tokens)
-    return found
+@dataclass(slots=True, eq=False)
+class _Learnt:
+    """What was read of the normals: the moments of each part's tokens, the fold ``outer`` each part lies in, and the mean
+    tokens ``pooled`` (N, levels, D) of the pictures."""
+
+    sums: list[Moments]
+    outer: np.ndarray
+    pooled: np.ndarray
+
+    def subspace(self, like: SubspaceAD, parts: np.ndarray, pictures: int) -> SubspaceAD:
+        """A detector as ``like``, fitted to some of the parts, by (P,) bool."""
+        total, made = Moments(), replace(like)
+        for part in np.flatnonzero(parts).tolist():
+            total.merge(self.sums[part])
+        made.learn(total, pictures)
+        return made
+
+
+def _tokens(
+    pooled: np.ndarray, levels: Sequence[str], rows: np.ndarray | None = None, grid: tuple[int, int] = (1, 1)
+) -> Tokens:
+    """What the members read, made of mean tokens (N, levels, D) and the tokens ``rows`` (N, T, D) of the parts."""
+    n = len(pooled)
+    layers = {name: pooled[:, i : i + 1] for i, name in enumerate(levels)}
+    if rows is not None:
+        layers[PARTS] = rows
+    return Tokens(pooled[:, 0], layers, grid, np.ones((n, 2)), np.zeros((n, 2)))
 
 
 def _scale(values: np.ndarray) -> np.ndarray:
