@@ -9,7 +9,7 @@ Needs normal pictures. With fewer than ``enough`` a Gaussian over pictures says 
 
 Differs from the paper, that is, from both: one encoding for the two; MVG on the middle blocks 6 to 10 only, since what lies
 before them is colour and after them the backbone's own task. Chosen as default by defects drawn on held-out normals
-(``benchmarks/image_default.py``), not by anybody's test labels.
+(``benchmarks/image_choice.py``), not by anybody's test labels.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Which picture detector is the default, chosen without any test label:
-python benchmarks/image_default.py [--cache DIR] [--out FILE].
+python benchmarks/image_choice.py [--cache DIR] [--out FILE].
 
 Only the normal training pictures of four sets are read. A fifth of them (at most 24) is held out; on each of these, defects are
 drawn (two of ``oddwatch.datasets.defects``, in turn of all kinds) and one change of the whole picture (uneven light, loss
@@ -144,7 +144,7 @@ def main() -> None:
     print(markdown(rows))
     if options.out:
         write_rows(
-            options.out, rows, {"script": "benchmarks/image_default.py", "labels": "none of any test set"}
+            options.out, rows, {"script": "benchmarks/image_choice.py", "labels": "none of any test set"}
         )
 
 
