@@ -84,13 +84,14 @@ def train_image(
         )
     rng = np.random.default_rng(seed)
     chosen = [_drawn(one, None if official else per_set, rng) for one in sets]
-    total, pictures = sum(len(items) for items in chosen), []
-    for items in chosen:
-        pictures.append([])
+    total, done = sum(len(items) for items in chosen), 0
+    pictures: list[list[np.ndarray]] = [[] for _ in chosen]
+    for kept, items in zip(pictures, chosen, strict=True):
         for item in items:
-            pictures[-1].append(shrunk(item.pixels(), resolution))
+            kept.append(shrunk(item.pixels(), resolution))
+            done += 1
             if progress is not None:
-                progress("reading normal pictures", sum(map(len, pictures)), total)
+                progress("reading normal pictures", done, total)
     values = OFFICIAL[method]
     named: dict[str, Any] = values(total) if official and values is not None else {}
     named |= {name: v for name, v in (("steps", steps), ("batch", batch), ("lr", lr)) if v is not None}
