@@ -80,6 +80,10 @@ class CPR(ImageDetector):
 
     # -- fitting -------------------------------------------------------------------------------------------------
 
+    @property
+    def reads_cls(self) -> bool:
+        return False
+
     def _fit(self, normal: Pictures, labels: Sequence[Any] | None) -> None:
         parts = list(self.chunks(normal))
         grid = parts[0].grid

@@ -76,6 +76,10 @@ class DictAS(ImageDetector):
         if self.shots < 1 or self.entries < 1:
             raise InputError("shots, entries", f"expected 1 or more, got {self.shots}, {self.entries}")
 
+    @property
+    def reads_cls(self) -> bool:
+        return False
+
     def _fit(self, normal: Pictures, labels: Sequence[Any] | None) -> None:
         self.head = self._trained(normal)
         rng = np.random.default_rng(self.seed)

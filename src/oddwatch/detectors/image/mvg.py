@@ -45,6 +45,10 @@ class MVG(ImageDetector):
     """Mean tokens (N, layers, D) of the normal pictures: what is kept, since they are small and the shrinkage needs all."""
     _gaussians: list[Gaussian] = field(default_factory=list, init=False, repr=False)
 
+    @property
+    def reads_cls(self) -> bool:
+        return False
+
     def _fit(self, normal: Pictures, labels: Sequence[Any] | None) -> None:
         self.pooled = np.concatenate([self._pool(tokens) for tokens in self.chunks(normal)])
         self._estimate()

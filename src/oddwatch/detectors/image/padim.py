@@ -52,6 +52,10 @@ class PaDiM(ImageDetector):
         if not self.regular > 0:
             raise InputError("regular", f"expected a number above 0, got {self.regular}")
 
+    @property
+    def reads_cls(self) -> bool:
+        return False
+
     def _fit(self, normal: Pictures, labels: Sequence[Any] | None) -> None:
         self._learn(PositionMoments(), normal)
 

@@ -55,6 +55,10 @@ class PatchCore(ImageDetector):
     vectors: np.ndarray | None = field(default=None, init=False, repr=False)
     _bank: MemoryBank | None = field(default=None, init=False, repr=False)
 
+    @property
+    def reads_cls(self) -> bool:
+        return False
+
     def _fit(self, normal: Pictures, labels: Sequence[Any] | None) -> None:
         self._keep(self._select(self._all(normal)))
 
