@@ -52,7 +52,7 @@ def test_the_map_of_the_specification(measure, expected, monkeypatch):
 
     monkeypatch.setattr(fastflow, "restored", lambda *_: Fixed())
     detector = FastFlow(encoder="toy", layers=("a",), measure=measure)
-    detector.flows = {"a.mean": np.zeros((1, 2, 1, 1)), "a.deviation": np.ones((1, 2, 1, 1))}
+    detector.flows = {"a.mean": np.zeros(2), "a.white": np.eye(2)}
     tokens = Tokens(
         np.zeros((1, 2)), {"a": np.array([[[1.0, 3.0]]])}, (1, 1), np.ones((1, 2)), np.zeros((1, 2))
     )
@@ -87,18 +87,24 @@ def test_arrays_give_the_same_flow_again():
     torch.testing.assert_close(again(x)[0], net.float()(x)[0])
 
 
-def test_channels_are_brought_to_unit_spread():
+@pytest.mark.parametrize("full", [True, False])
+def test_tokens_are_brought_to_unit_spread(full):
     rng = np.random.default_rng(0)
-    x = rng.normal(3, [[[[1]], [[5]], [[0]]]], (20, 3, 4, 4)).astype(np.float32)
-    mean, deviation = fastflow.spread(x)
-    assert mean.ravel() == pytest.approx([3, 3, 3], abs=0.5)
-    assert deviation.ravel() == pytest.approx([1, 5, fastflow.FLOOR], rel=0.1)
+    x = rng.normal(3, 1, (40, 50, 3)) @ np.array([[1, 2, 0], [0, 3, 0], [0, 0, 0.0]])
+    mean, white = fastflow.whitening(x, full, rng)
+    assert mean == pytest.approx([3, 15, 0], abs=0.3)
+    covariance = np.cov((x - mean).reshape(-1, 3) @ white, rowvar=False)
+    spreads = np.sort(np.diag(covariance))
+    assert spreads == pytest.approx([0, 1, 1], abs=0.05)
+    # Channels that go together stay so unless the directions are principal ones.
+    off = np.abs(covariance - np.diag(np.diag(covariance))).max()
+    assert bool(off < 0.05) is full
 
 
 def test_windows_lie_inside_and_small_grids_stay_whole():
-    grid, rng = np.arange(2 * 6 * 9).reshape(2, 6, 9), np.random.default_rng(0)
+    grid, rng = np.arange(6 * 9 * 2).reshape(6, 9, 2), np.random.default_rng(0)
     seen = {fastflow.windowed(grid, 4, rng)[0, 0, 0] for _ in range(60)}
-    assert fastflow.windowed(grid, 4, rng).shape == (2, 4, 4) and len(seen) > 8
+    assert fastflow.windowed(grid, 4, rng).shape == (4, 4, 2) and len(seen) > 8
     assert fastflow.windowed(grid, 9, rng) is grid and fastflow.windowed(grid, None, rng) is grid
 
 

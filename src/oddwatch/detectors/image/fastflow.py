@@ -9,14 +9,14 @@ tokens, nothing else. 4. The map is −exp of the mean log-density of each place
 Needs normal pictures (or their tokens) and torch.
 
 Differs from the paper: block 8 of the embedded ViT-S/14 (the paper reads block 8 of DeiT's 12), each token layer-normed
-without weights, as the paper reads them behind a norm. Its channels are brought to mean 0 and deviation 1 of the normal
-tokens first: a rate of 1e-3 would need hundreds of steps to move them there. Of the transformer setting the hidden ratio
-0.16 is kept; there are 8 blocks (paper: 20) and ten dozen steps (500 epochs), each on windows of 16 × 16 tokens (whole
-grids), which together is some two minutes of processor time, however many normals there are;
-training ends early when tokens of held-out normals get less likely and keeps the best weights, where re-implementations
-chose the epoch by test data. The map is ``1 − exp(…)``, in (0, 1), so that a threshold is above 0; with
-``measure="energy"`` it is the exponent itself, ½ the mean of z², which does not saturate far from normal. There is no official
-code, hence no official weights.
+without weights, as the paper reads them behind a norm. ``whiten`` brings the normal tokens to mean 0 and unit covariance
+first, a fixed invertible layer, so that the flow starts from their Gaussian and learns what that misses: without it hundreds
+of steps at 1e-3 go into the channels' correlations. Of the transformer setting the hidden ratio 0.16 is kept; there are 8
+blocks (paper: 20) and at most 120 steps (500 epochs) on windows of 16 × 16 tokens (whole grids), some 40 seconds of
+processor time, however many normals there are. Training ends early when tokens of held-out normals get less likely and
+keeps the best weights, where re-implementations chose the epoch by test data. The map is ``1 − exp(…)``, in (0, 1), so that a
+threshold is above 0; with ``measure="energy"`` it is the exponent itself, ½ the mean of z², which does not saturate far from
+normal. There is no official code, hence no official weights.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ import numpy as np
 from oddwatch.core import InputError, Tokens
 from oddwatch.detectors.image import heads, maps
 from oddwatch.detectors.image.base import ImageDetector, Pictures, count, take
+from oddwatch.detectors.image.density import ledoit_wolf
 
 Arrays = heads.Arrays
 CLAMP, AFFINE = 0.1, 0.1
 """What the outputs of the small convolutions, and the softplus behind a channel's scale, are multiplied with."""
 FLOOR = 0.02
-"""Least deviation of a channel of layer-normed tokens: what never varied among the normals is not divided by nothing."""
+"""Least deviation along a direction of layer-normed tokens: what never varied among the normals is not divided by nothing."""
+ROWS = 65_536
+"""So many tokens are enough for their covariance."""
 HELD_FROM = 5
 """From so many normals on some are held out to end the training by."""
 
@@ -45,9 +48,10 @@ class FastFlow(ImageDetector):
     """One flow of ``blocks`` couplings for each of ``layers``.
 
     The kernels of the couplings alternate over ``kernels`` (odd sides; ``(1,)`` sees no neighbours), their hidden width is
-    ``ratio`` of the channels that go in. Training: Adam at ``lr`` with weight ``decay``, at most ``steps`` of ``batch``
-    pictures, of each a ``window`` of so many tokens a side (None: all), ended after ``patience`` looks at the held-out share ``held`` without progress (0: never), at most
-    ``limit`` normals. ``measure``: ``likelihood`` (the paper's) or ``energy``.
+    ``ratio`` of the channels that go in; ``whiten=False`` brings channels to unit deviation only. Training: Adam at ``lr``
+    with weight ``decay``, at most ``steps`` of ``batch`` pictures, of each a ``window`` of so many tokens a side (None: all),
+    from at most ``limit`` normals; it ends after ``patience`` looks at the held-out share ``held`` without progress
+    (0: never). ``steps=0`` leaves the Gaussian. ``measure``: ``likelihood`` (the paper's) or ``energy``.
     """
 
     NAME: ClassVar[str] = "fastflow"
@@ -60,6 +64,7 @@ class FastFlow(ImageDetector):
     steps: int = 120
     batch: int = 8
     window: int | None = 16
+    whiten: bool = True
     lr: float = 1e-3
     decay: float = 1e-5
     held: float = 0.15
@@ -67,7 +72,7 @@ class FastFlow(ImageDetector):
     limit: int = 400
     measure: Literal["likelihood", "energy"] = "likelihood"
     flows: Arrays = field(default_factory=dict, init=False, repr=False)
-    """``LAYER.mean``, ``LAYER.deviation`` and, per block i, ``LAYER.i.{in,out}.{weight,bias}``, ``.scale``, ``.shift``,
+    """``LAYER.mean``, ``LAYER.white`` and, per block i, ``LAYER.i.{in,out}.{weight,bias}``, ``.scale``, ``.shift``,
     ``.order``."""
 
     def __post_init__(self) -> None:
@@ -91,30 +96,30 @@ class FastFlow(ImageDetector):
         grids: dict[str, list[np.ndarray]] = {name: [] for name in self.layers}
         for tokens in self.chunks(normal):
             for name in self.layers:
-                grids[name].append(on_grid(tokens, name).astype(np.float16))
+                grids[name].append(normed(tokens, name).astype(np.float16))
         with heads.seeded(self.seed, "FastFlow") as torch:
             self.flows = {}
             for name in self.layers:
-                learnt = self._learn(torch, np.concatenate(grids.pop(name)), rng)
+                learnt = self._learn(torch, np.concatenate(grids.pop(name)), tokens.grid, rng)
                 self.flows |= {f"{name}.{part}": value for part, value in learnt.items()}
 
-    def _learn(self, torch: Any, x: np.ndarray, rng: np.random.Generator) -> Arrays:
-        """A flow for the grids ``x`` (N, D, rows, columns) float16 of normal pictures."""
-        mean, deviation = spread(x)
-        net = network(torch, x.shape[1], self.blocks, self.kernels, self.ratio, rng)
+    def _learn(self, torch: Any, x: np.ndarray, grid: tuple[int, int], rng: np.random.Generator) -> Arrays:
+        """A flow for the tokens ``x`` (N, T, D) float16 of normal pictures."""
+        mean, white = whitening(x, self.whiten, rng)
+        net = network(torch, x.shape[2], self.blocks, self.kernels, self.ratio, rng)
         order = rng.permutation(len(x))
         apart = max(1, round(self.held * len(x))) if self.held and len(x) >= HELD_FROM else 0
 
         def some(which: np.ndarray) -> Any:
-            cut = np.stack([windowed(x[i], self.window, rng) for i in which])
-            return torch.from_numpy((cut.astype(np.float32) - mean) / deviation)
+            cut = np.stack([windowed(x[i].reshape(*grid, -1), self.window, rng) for i in which])
+            return torch.from_numpy(channels_first((cut.astype(np.float32) - mean) @ white))
 
         train(
             torch, net, lambda n: some(rng.choice(order[apart:], min(n, len(x) - apart), replace=False)),
             [some(order[i : i + 1]) for i in range(min(apart, 2 * self.batch))],
             steps=self.steps, batch=self.batch, lr=self.lr, decay=self.decay, patience=self.patience,
         )  # fmt: skip
-        return {"mean": mean, "deviation": deviation} | heads.arrays_of(net)
+        return {"mean": mean, "white": white} | heads.arrays_of(net)
 
     def _patches(self, tokens: Tokens) -> np.ndarray:
         """(B, rows, columns): the mean over the layers."""
@@ -129,8 +134,10 @@ class FastFlow(ImageDetector):
                 if not flow:
                     raise InputError(f"layer {name!r}", "this FastFlow has no flow for it", "fit again")
                 net = restored(torch, flow)
-                x = (on_grid(tokens, name) - flow["mean"]) / flow["deviation"]
-                z, _ = net(torch.from_numpy(np.ascontiguousarray(x, np.float32)))
+                x = ((normed(tokens, name) - flow["mean"]) @ flow["white"]).reshape(
+                    len(tokens.cls), *tokens.grid, -1
+                )
+                z, _ = net(torch.from_numpy(channels_first(x)))
                 energy = z.double().square().mean(1) / 2
                 level = energy if self.measure == "energy" else -torch.expm1(-energy)
                 levels.append(np.asarray(level.numpy(), np.float32))
@@ -151,30 +158,41 @@ def part_of(arrays: Mapping[str, np.ndarray], name: str) -> Arrays:
     return {n.removeprefix(f"{name}."): v for n, v in arrays.items() if n.startswith(f"{name}.")}
 
 
-def on_grid(tokens: Tokens, name: str) -> np.ndarray:
-    """A layer as (B, D, rows, columns) float32, every token at mean 0 and deviation 1 over its channels."""
+def normed(tokens: Tokens, name: str) -> np.ndarray:
+    """A layer as (B, T, D) float32, every token at mean 0 and deviation 1 over its channels."""
     x = np.asarray(tokens.layers[name], np.float32)
     x = x - x.mean(-1, keepdims=True)
-    x = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-6)
-    return np.ascontiguousarray(x.transpose(0, 2, 1).reshape(len(x), -1, *tokens.grid))
+    return x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-6)
 
 
-def spread(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation (1, D, 1, 1) float32 of every channel of ``x`` (N, D, rows, columns), not below ``FLOOR``."""
-    mean = x.mean((0, 2, 3), dtype=np.float64)
-    squares = np.mean([np.square(one, dtype=np.float32).mean((1, 2)) for one in x], 0, dtype=np.float64)
-    deviation = np.sqrt(np.maximum(squares - mean**2, FLOOR**2))
-    shape = (1, x.shape[1], 1, 1)
-    return mean.reshape(shape).astype(np.float32), deviation.reshape(shape).astype(np.float32)
+def channels_first(x: np.ndarray) -> np.ndarray:
+    """(B, rows, columns, D) as (B, D, rows, columns) float32."""
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2), np.float32)
+
+
+def whitening(x: np.ndarray, full: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and matrix (D, D) float32 that bring tokens ``x`` (N, T, D) to mean 0 and, ``full``, unit covariance along
+    their principal directions, else unit deviations; of at most ``ROWS`` tokens drawn by chance."""
+    rows = x.reshape(-1, x.shape[-1])
+    if len(rows) > ROWS:
+        rows = rows[np.sort(rng.choice(len(rows), ROWS, replace=False))]
+    rows = rows.astype(np.float32)
+    mean = rows.mean(0, dtype=np.float64)
+    covariance, _ = ledoit_wolf(rows)
+    if not full:
+        covariance = np.diag(np.diag(covariance))
+    values, vectors = np.linalg.eigh(covariance)
+    white = vectors / np.sqrt(np.maximum(values, FLOOR**2))
+    return mean.astype(np.float32), white.astype(np.float32)
 
 
 def windowed(one: np.ndarray, side: int | None, rng: np.random.Generator) -> np.ndarray:
-    """A window (D, side, side) of a grid (D, rows, columns), drawn by chance; all of it where it is no larger."""
-    rows, columns = one.shape[1:]
+    """A window (side, side, D) of a grid (rows, columns, D), drawn by chance; all of it where it is no larger."""
+    rows, columns = one.shape[:2]
     if side is None or (rows <= side and columns <= side):
         return one
     y, x = (int(rng.integers(max(0, n - side) + 1)) for n in (rows, columns))
-    return one[:, y : y + side, x : x + side]
+    return one[y : y + side, x : x + side]
 
 
 # -- the flow ----------------------------------------------------------------------------------------------------------

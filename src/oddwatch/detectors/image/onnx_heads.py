@@ -188,7 +188,7 @@ def _fastflow(detector: ImageDetector, g: Graph) -> Outputs:
         x = g.op("Sub", x, g.op("ReduceMean", x, axes=[2]))
         squares = g.op("ReduceMean", g.op("Mul", x, x), axes=[2])
         x = g.op("Div", x, g.op("Sqrt", g.op("Add", squares, g.const(1e-6))))
-        x = g.op("Div", g.op("Sub", g.field(x), g.const(flow["mean"])), g.const(flow["deviation"]))
+        x = g.field(g.op("MatMul", g.op("Sub", x, g.const(flow["mean"])), g.const(flow["white"])))
         for i in range(sum(n.endswith(".order") for n in flow)):
             x = _coupled(g, part_of(flow, str(i)), x)
         energy = g.op("Div", g.op("ReduceMean", g.op("Mul", x, x), axes=[1], keepdims=0), g.const(2.0))
