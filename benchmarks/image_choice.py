@@ -43,7 +43,7 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "subspace, last layer": ("subspace", {"layers": ("last",)}),
     "mvg, blocks 6-10": ("mvg", {"layers": (*MIDDLE, "block_10")}),
     "patchcore": ("patchcore", {}),
-    "anomalydino, thinned bank": ("anomalydino", {"keep": 0.1}),
+    "anomalydino, thinned bank": ("anomalydino", {"keep": 4096}),
     "padim": ("padim", {}),
 }
 """Name → method and arguments."""

@@ -61,11 +61,12 @@ def jobs(part: str) -> Iterator[Job]:
         yield from (Job("parts-and-whole", *one, seeds=THREE) for one in SETS)
     elif part == "all":
         for one in SETS:
+            yield Job("parts-and-whole", *one)
             yield Job("subspace", *one)
             yield Job("mvg", *one)
             yield Job("padim", *one)
             yield Job("patchcore", *one)
-            yield Job("anomalydino", *one, options={"keep": 0.1})
+            yield Job("anomalydino", *one, options={"keep": 4096})
             yield Job("univad", *one)
         for method in ("musc", "musc-v2"):
             yield from (Job(method, *one) for one in SETS)

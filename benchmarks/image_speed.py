@@ -22,7 +22,7 @@ from oddwatch.bench.tables import markdown, write_rows
 DATA = Path(os.environ.get("ODDWATCH_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 METHODS: dict[str, dict[str, Any]] = {
     "encoder alone, up to block_9": {}, "encoder alone, all blocks": {}, "parts-and-whole": {}, "subspace": {}, "mvg": {},
-    "padim": {}, "patchcore": {}, "anomalydino": {"keep": 0.1}, "univad": {}, "musc": {}, "musc-v2": {},
+    "padim": {}, "patchcore": {}, "anomalydino": {"keep": 4096}, "univad": {}, "musc": {}, "musc-v2": {},
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ WideResNet-50), both on one grid, so that nothing is resampled and no channels a
 Tokens are first brought to unit length layer by layer (``unit``): the residual stream grows with depth (block 9 is more
 than twice as long as block 6), so that plain distances would mostly hear the deeper layer. ``unit=False`` is the
 published form. The coreset is exact k-centre without a projection (``projection`` gives the approximate one), over at
-most ``limit`` patches.
+most ``limit`` patches drawn by chance, and of at most ``most``: the search's time grows with the product of the two.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from oddwatch.detectors.image.tokens import unit as unit_length
 class PatchCore(ImageDetector):
     """Nearest-neighbour distance to the coreset ``vectors`` (M, layers·D).
 
-    ``keep`` is the share of patches kept (paper: 0.25, 0.1 or 0.01), ``side`` the neighbourhood's. ``reweight``
+    ``keep`` is the share of patches kept (paper: 0.25, 0.1 or 0.01), ``most`` of them at most; ``side`` the neighbourhood's. ``reweight``
     multiplies the highest distance by the paper's weight, with ``neighbours`` its b. ``engine="ann"`` is for banks of
     more than some hundred thousand patches.
     """
@@ -50,7 +50,8 @@ class PatchCore(ImageDetector):
     reweight: bool = False
     neighbours: int = 9
     projection: int | None = None
-    limit: int = 400_000
+    most: int = 10_000
+    limit: int = 100_000
     engine: Engine = "exact"
     vectors: np.ndarray | None = field(default=None, init=False, repr=False)
     _bank: MemoryBank | None = field(default=None, init=False, repr=False)
@@ -81,8 +82,8 @@ class PatchCore(ImageDetector):
 
     def _select(self, patches: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
         chosen = k_centre(
-            patches, share_of(self.keep, len(patches)), seed=self.seed, projection=self.projection,
-            limit=self.limit, given=given,
+            patches, min(share_of(self.keep, len(patches)), self.most), seed=self.seed,
+            projection=self.projection, limit=self.limit, given=given,
         )  # fmt: skip
         return patches[chosen]
 
