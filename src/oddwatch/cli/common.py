@@ -94,6 +94,21 @@ def when(text: str | None, option: str) -> datetime | None:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+def named(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE``: a JSON value, else the text itself.
+
+    Raises:
+        InputError: no name, or no value.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise InputError("--option", f"expected NAME=VALUE, got {text!r}", "like rotations=0")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Progress | None]:
     """A progress callback that draws on standard error, or None when quiet or not a terminal."""

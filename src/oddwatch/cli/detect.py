@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +14,7 @@ from oddwatch.cli.common import (
     DeviceOption,
     JsonOption,
     ThreadsOption,
+    named,
     note,
     print_json,
     progress_bar,
@@ -115,7 +115,7 @@ def detect(
         )
     options = DetectOptions(
         method=method or DEFAULT["image"],
-        arguments=dict(_named(text) for text in option or ()),
+        arguments=dict(named(text) for text in option or ()),
         encoder=encoder,
         resolution=resolution,
         layers=tuple(filter(None, layers.split(","))) if layers else None,
@@ -150,23 +150,6 @@ def detect(
         say(
             f"kept: {quoted(save)}; again with: oddwatch detect PICTURES --detector {quoted(save)} --rate {rate:g}"
         )
-
-
-def _named(text: str) -> tuple[str, Any]:
-    """``NAME=VALUE``: a JSON value, else the text itself.
-
-    Raises:
-        InputError: no name, or no value.
-    """
-    from oddwatch.core import InputError
-
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise InputError("--option", f"expected NAME=VALUE, got {text!r}", "like rotations=0")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _grid(text: str | None) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from oddwatch.cli.common import JsonOption, note, print_json, progress_bar, say, shown, table
+from oddwatch.cli.common import JsonOption, named, note, print_json, progress_bar, say, shown, table
 
 
 def export(
@@ -72,7 +72,6 @@ def export(
     The threshold stays outside: a table of thresholds by false-alarm rate lies beside the file. A file that differs from
     the detector is removed, and the exit status is 1.
     """
-    from oddwatch.cli.detect import _named
     from oddwatch.core import InputError
     from oddwatch.detectors import DEFAULT
     from oddwatch.pipeline.detect_setup import DetectOptions
@@ -84,7 +83,7 @@ def export(
         )
     options = DetectOptions(
         method=method or DEFAULT["image"],
-        arguments=dict(_named(text) for text in option or ()),
+        arguments=dict(named(text) for text in option or ()),
         encoder=encoder,
         resolution=resolution,
         layers=tuple(filter(None, layers.split(","))) if layers else None,
