@@ -209,11 +209,12 @@ class AnomalyNCD:
     def _bags(self, views: Sequence[Sequence[Cut]]) -> Bags:
         """The tokens under the mask, at most ``kept`` of them, evenly taken, of each view of each item."""
         flat = [view for item in views for view in item]
+        encode = getattr(self.eyes, "encode_up_to", self.eyes.encode)
         filled = np.zeros((len(flat), self.kept), bool)
         tokens = np.zeros((len(flat), self.kept, self.eyes.dim), np.float16)
         for start in range(0, len(flat), 8):
             part = flat[start : start + 8]
-            seen = self.eyes.encode([pixels for pixels, _ in part], self.layers)
+            seen = encode([pixels for pixels, _ in part], self.layers)
             level = {n: unit(v) for n, v in seen.layers.items()}
             rows = mean_of(Tokens(seen.cls, level, seen.grid, seen.scale, seen.offset), self.layers)
             for i, (_, mask) in enumerate(part):
