@@ -71,6 +71,7 @@ def test_kinds_are_found_by_clustering_and_clean_pictures_are_zero(toy_eyes):
     assert float(matched_f1(names, again.labels)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [True, False])
 def test_kinds_are_found_by_training_beside_known_ones(toy_eyes, plates, given):
     pytest.importorskip("torch")
