@@ -42,8 +42,8 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "subspace": ("subspace", {}),
     "subspace, last layer": ("subspace", {"layers": ("last",)}),
     "mvg, blocks 6-10": ("mvg", {"layers": (*MIDDLE, "block_10")}),
-    "patchcore": ("patchcore", {}),
-    "anomalydino, thinned bank": ("anomalydino", {"keep": 4096}),
+    "patchcore, 4096 patches": ("patchcore", {"most": 4096}),
+    "anomalydino, 4096 tokens": ("anomalydino", {"keep": 4096}),
     "padim": ("padim", {}),
 }
 """Name → method and arguments."""

@@ -36,6 +36,9 @@ BLOCK = 8_000_000
 UNIFORM = 0.75
 """Share of the variance that Otsu's cut explains of an even spread; more than that means two groups."""
 
+LIMIT = 100_000
+"""Most tokens a coreset is searched in; more are thinned by chance first."""
+
 
 @dataclass(kw_only=True, eq=False)
 class AnomalyDINO(ImageDetector):
@@ -124,7 +127,9 @@ class AnomalyDINO(ImageDetector):
                 signs += [object_signs(one, tokens.grid) for one in x]
         joined = np.concatenate(rows)
         rows.clear()
-        self.bank.add(joined if self._all else joined[k_centre(unit(joined), self.keep, seed=self.seed)])
+        self.bank.add(
+            joined if self._all else joined[k_centre(unit(joined), self.keep, seed=self.seed, limit=LIMIT)]
+        )
         self.vectors = self.bank.vectors
         views = sum(len(c) for c in classes) // fresh
         kin = np.concatenate([np.arange(fresh), np.repeat(np.arange(fresh), views - 1)])
