@@ -1,7 +1,7 @@
 """Detectors of pictures on four real sets: python benchmarks/image_detectors.py [PART …] [--cache DIR] [--fresh].
 
 Parts: ``default`` (the default detector, all normals, three seeds), ``all`` (training-free detectors, all normals, one seed; those
-that need no normals on the test pictures alone), ``shots`` (1 and 4 normals, three seeds), ``trained`` (trained detectors, all
+that need no normals on the test pictures alone), ``shots`` (1 and 4 normals, three seeds, no turned copies), ``trained`` (trained detectors, all
 normals, one seed, hazelnut and cubes), ``none`` (categories without normals: localisation only, transductive). Each part writes
 ``results/image_PART.json`` row by row: a run that was stopped goes on, ``--fresh`` starts again.
 
@@ -67,17 +67,13 @@ def jobs(part: str) -> Iterator[Job]:
                 yield from (Job(method, *one) for one in sets)
             yield from (Job("anomalydino", *one, options={"keep": 4096}) for one in sets)
     elif part == "shots":
-        for shots in (1, 4):
-            for method in (
-                "parts-and-whole",
-                "subspace",
-                "anomalydino",
-                "patchcore",
-                "padim",
-                "mvg",
-                "univad",
-            ):
-                yield from (Job(method, *one, shots=shots, seeds=THREE) for one in SETS)
+        for sets in (EASY, SETS[2:]):
+            for shots in (1, 4):
+                for method in ("patchcore", "padim", "mvg"):
+                    yield from (Job(method, *one, shots=shots, seeds=THREE) for one in sets)
+                for method in ("parts-and-whole", "subspace", "anomalydino"):
+                    turned = {"rotations": 0}
+                    yield from (Job(method, *one, shots=shots, seeds=THREE, options=turned) for one in sets)
     elif part == "trained":
         for method in ("fastflow", "cpr", "dictas", "nagl", "metauas"):
             yield from (Job(method, *one) for one in EASY)
