@@ -18,6 +18,7 @@ TOY: dict[str, dict[str, object]] = {
     "cpr": {"steps": 30, "pairs": 12},
     "dictas": {"steps": 30, "pairs": 12, "entries": 512},
     "fastflow": {"steps": 40, "blocks": 4},
+    "metauas": {"steps": 40, "pairs": 24, "width": 16, "lr": 1e-3},
 }
 """Arguments that make a method small enough for these tests, where its defaults are not."""
 

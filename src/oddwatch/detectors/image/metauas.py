@@ -66,9 +66,9 @@ class MetaUAS(ImageDetector):
     fusion: Fusion = "cat"
     width: int = 64
     weights: str | None = None
-    steps: int = 100
+    steps: int = 120
     batch: int = 4
-    lr: float = 1e-3
+    lr: float = 2e-3
     pairs: int = 64
     head: Arrays = field(default_factory=dict, init=False, repr=False)
     prompts: np.ndarray | None = field(default=None, init=False, repr=False)
@@ -265,9 +265,9 @@ def train(
     alignment: Alignment = "soft",
     fusion: Fusion = "cat",
     width: int = 64,
-    steps: int = 500,
+    steps: int = 600,
     batch: int = 4,
-    lr: float = 1e-3,
+    lr: float = 2e-3,
     pairs: int = 256,
     fresh: int = 0,
     seed: int = 0,

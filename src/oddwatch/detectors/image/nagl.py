@@ -133,7 +133,8 @@ class NAGL(ImageDetector):
     def _marks(self, items: Pictures, masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Tokens (N, T, D) of ``items`` and which of them are marked (N, T) bool."""
         fit = str(getattr(self.eyes, "fit", "squash"))
-        tokens, marked = [], []
+        tokens: list[np.ndarray] = []
+        marked: list[np.ndarray] = []
         for part in self.chunks(items):
             tokens.append(self._rows(part))
             marked += [cells_of(masks[len(marked) + i], part.grid, fit) for i in range(len(part.cls))]
