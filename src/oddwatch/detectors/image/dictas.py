@@ -61,10 +61,10 @@ class DictAS(ImageDetector):
     shots: int = 16
     entries: int = 4096
     weights: str | None = None
-    steps: int = 150
+    steps: int = 100
     batch: int = 4
     lr: float = 1e-3
-    pairs: int = 48
+    pairs: int = 32
     contrast: float = 0.1
     head: Arrays = field(default_factory=dict, init=False, repr=False)
     keys: np.ndarray | None = field(default=None, init=False, repr=False)
