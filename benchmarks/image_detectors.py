@@ -72,7 +72,9 @@ def jobs(part: str) -> Iterator[Job]:
                 for method in ("patchcore", "padim", "mvg"):
                     yield from (Job(method, *one, shots=shots, seeds=THREE) for one in sets)
                 for method in ("parts-and-whole", "subspace", "anomalydino"):
-                    turned = {"rotations": 0}
+                    turned = {
+                        "rotations": int(method == "anomalydino")
+                    }  # there the picture itself counts as one
                     yield from (Job(method, *one, shots=shots, seeds=THREE, options=turned) for one in sets)
     elif part == "trained":
         for method in ("fastflow", "cpr", "dictas", "nagl", "metauas"):
