@@ -15,7 +15,8 @@ its metrics, drawn pictures and threshold search. ``loop`` is the leanest: its t
 a float32 ViT with the packaged graph's weights. ``loop, same graph`` runs the packaged int8 graph in that place: equal
 tokens to the last bit, so that what remains is the methods' own. AUROCs of all are computed here, from their raw scores
 and maps. Goals: AUROC within 1 point (against ``same graph``, where tokens are equal), three times faster in fit and
-predict, at most half the peak memory.
+predict (by the clock and by processor time: on a busy machine the clock alone says nothing), at most half the peak
+memory.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def against(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
         "times_less_cpu": round(cpu[1] / cpu[0], 2),
         "memory_ratio": round(mine["peak_mb"] / theirs["peak_mb"], 3),
         "within_1_point": all(abs(p) <= 1 for p in points.values()),
-        "three_times_faster": both[1] >= 3 * both[0],
+        "three_times_faster": both[1] >= 3 * both[0] and cpu[1] >= 3 * cpu[0],
         "half_the_memory": mine["peak_mb"] <= theirs["peak_mb"] / 2,
     }
 
