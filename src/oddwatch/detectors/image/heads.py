@@ -202,13 +202,20 @@ class Pool:
 def seeded(seed: int, who: str) -> Iterator[Any]:
     """torch with its generator at ``seed`` inside, and as it was afterwards.
 
+    Equal seeds give equal weights: sums that several threads share are added up in one order.
+
     Raises:
         MissingExtra: torch is not installed.
     """
     torch = require("torch", for_=f"training {who}", extra="torch")
+    before = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        yield torch
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield torch
+        finally:
+            torch.use_deterministic_algorithms(before)
 
 
 def arrays_of(net: Any) -> Arrays:
