@@ -56,8 +56,9 @@ WAYS = {
 }
 PEER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_MMAP_THRESHOLD_": "1048576"}
 """Kind to the peer. Its threads sleep when they wait, so that processor time is work done. And what it frees is given back
-from 1 MB on: left to itself, glibc before 2.38 often does not use freed aligned blocks again, whereby the coreset's
-temporaries stay, one a step (13 GB in place of 1 GB on dobot_cubes, and three times the time)."""
+from 1 MB on. Without that, on glibc 2.36, some of its runs grew by about one table of distances a coreset step (7.6 GB on
+hazelnut, where it is 0.8 GB with it; 13 GB on dobot_cubes, where another of its runs took 1 GB); that freed aligned
+blocks are not used again there is the presumed cause, not a traced one."""
 LISTED = (
     "load_s", "fit_s", "predict_s", "fit_cpu_s", "predict_cpu_s", "peak_mb", "loaded_mb", "load_average",
 )  # fmt: skip
