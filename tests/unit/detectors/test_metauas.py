@@ -115,6 +115,9 @@ def test_training_finds_changes_and_its_head_serves_given_prompts(toy_eyes, plat
     items = [*plates(6, 6), *plates(6, 7, odd=True)]
     s = served.score(items)
     assert (s.values[6:, None] > s.values[:6]).mean() > 0.9
+    served.bank = False
+    s = served.score(items)
+    assert (s.values[6:, None] > s.values[:6]).mean() > 0.7
     again = metauas.learn(
         eyes,
         sets,

@@ -16,8 +16,9 @@ generated defects as queries and as references, with fewer steps at a higher rat
 grid against each cell's share of the defect. At most ``shots`` normals are kept, drawn by chance. Each reference has its
 own positions: the authors' code mixes those of several. ``pretend`` makes generated defects references where no real
 anomaly is known, which is ours and 0 by default: a head trained so shortly on generated defects serves marked anomalies
-better than the nearest marked token does, but normal references alone do as well or better. Weights carry the authors' names (``rm_ca.multihead_attn.in_proj_weight`` …; a leading
-``module.`` is ignored), so their checkpoint, converted to safetensors, fits tokens of their encoder and ``last``.
+better than the nearest marked token does, but normal references alone do as well or better. Weights carry the authors'
+names (``rm_ca.multihead_attn.in_proj_weight`` …; a leading ``module.`` is ignored), so their checkpoint, converted to
+safetensors, fits tokens of their encoder and ``last``.
 """
 
 from __future__ import annotations
