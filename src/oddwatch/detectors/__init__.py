@@ -110,14 +110,14 @@ CARDS: dict[str, Card] = {
     ),
     "nagl": Card(
         "nagl", "detector", "image",
-        "Normals and, where there are some, marked anomalies as references: residual proxies find the like in a query",
+        "Nearest normal tokens; with marked anomalies (fit(labels=masks) or show) also learnt residual proxies, which need torch",
         paper="NAGL, NeurIPS 2025 (arXiv 2510.00495)",
         needs=("normals", "extra torch"), online=True, verified=("R",),
         claims={"I-AUROC, MVTec AD, 1 normal + 1 abnormal": "95.8 (second-hand)"},
     ),
     "metauas": Card(
         "metauas", "detector", "image",
-        "Change segmentation against one normal prompt picture",
+        "Change segmentation against the most alike normal picture, plus the distance to its nearest token",
         paper="Gao, NeurIPS 2024 (arXiv 2505.09265)",
         needs=("normals", "extra torch"), online=True, verified=("R",),
         claims={"I-AUROC, MVTec AD, one prompt": "90.7"},
