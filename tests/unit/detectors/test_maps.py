@@ -86,13 +86,6 @@ def test_reductions_by_hand() -> None:
     np.testing.assert_array_equal(maps.top_mean(values, 1.0), [2.75, -1.75])
 
 
-def test_the_maximum_of_means() -> None:
-    one = np.zeros((1, 40, 40), np.float32)
-    one[0, 20, 20] = 441.0
-    assert maps.pooled_max(one)[0] == pytest.approx(1, abs=1e-4)
-    assert maps.pooled_max(np.full((2, 30, 30), 2.0))[1] == pytest.approx(2)
-
-
 def test_back_onto_the_picture_squashed_or_padded() -> None:
     one = np.zeros((56, 56), np.float32)
     one[14:42] = 1

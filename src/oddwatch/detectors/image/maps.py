@@ -80,12 +80,6 @@ def highest(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float64).reshape(len(values), -1).max(1)
 
 
-def pooled_max(full: np.ndarray, side: int = 21) -> np.ndarray:
-    """(B,) the maximum of each map (B, H, W) after a ``side`` × ``side`` mean (DRAEM's picture score)."""
-    means = [cv2.blur(np.asarray(m, np.float32), (side, side), borderType=cv2.BORDER_REFLECT) for m in full]
-    return np.array([float(m.max()) for m in means])
-
-
 def project(one: np.ndarray, size: tuple[int, int], fit: str = "squash") -> np.ndarray:
     """A map of the encoder's input (h, w) on the picture: (height, width) float32.
 

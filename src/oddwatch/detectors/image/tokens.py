@@ -22,11 +22,6 @@ def mean_of(tokens: Tokens, layers: Sequence[str]) -> np.ndarray:
     return out
 
 
-def concat_of(tokens: Tokens, layers: Sequence[str]) -> np.ndarray:
-    """Layers side by side: (B, T, D·L) float32 (PatchCore, PaDiM)."""
-    return np.concatenate([np.asarray(tokens.layers[n], np.float32) for n in layers], axis=-1)
-
-
 def unit(x: np.ndarray) -> np.ndarray:
     """Rows of length 1 along the last axis; a zero row stays zero."""
     x = np.asarray(x, np.float32)
