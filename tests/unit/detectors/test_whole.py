@@ -36,6 +36,15 @@ def test_the_scale_is_that_of_held_out_normals(fitted, plates):
     assert abs(float(np.median(fresh))) < 2.5 and 0.3 < fresh.std() < 5
 
 
+def test_a_picture_unlike_the_others_counts_as_unseen_in_the_scale(toy_eyes, plates):
+    normal = [*plates(23, 1), *plates(1, 3, odd=True)]
+    both = PartsAndWhole(encoder=toy_eyes()).fit(normal)
+    seen = both._parts.score(both._reduced(both.tokens(normal, both._all))).values
+    assert both.scale[0, 0] > 2 * seen.mean()
+    whole = MVG(encoder=toy_eyes(), layers=both.levels).fit(normal).score(normal).values
+    assert both.scale[1, 1] > 2 * whole.std()
+
+
 def test_the_whole_is_left_out_of_few_normals(toy_eyes, plates):
     few = PartsAndWhole(encoder=toy_eyes()).fit(plates(4, 1))
     assert few.scale[1].tolist() == [0, 0]
@@ -43,7 +52,7 @@ def test_the_whole_is_left_out_of_few_normals(toy_eyes, plates):
 
 
 def test_leaving_out_a_fold_is_fitting_without_it_on_the_scale_of_all(toy_eyes, plates):
-    normal = plates(26, 2)
+    normal = [*plates(5, 3, odd=True), *plates(21, 2)]  # what is left out is unlike the rest
     folds = [np.arange(5), np.arange(5, 10)]
     whole = PartsAndWhole(encoder=toy_eyes())
     apart = list(whole.fit_apart(normal, folds))
