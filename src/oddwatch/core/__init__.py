@@ -1,5 +1,6 @@
 """The words everybody speaks."""
 
+from oddwatch.core.curves import Curve, Place
 from oddwatch.core.errors import (
     EncoderMismatch,
     GalleryError,
@@ -54,6 +55,7 @@ __all__ = [
     "Card",
     "ChatModel",
     "CrossEncoder",
+    "Curve",
     "Detector",
     "DualEncoder",
     "EncoderMismatch",
@@ -77,6 +79,7 @@ __all__ = [
     "Motion",
     "OddwatchError",
     "Person",
+    "Place",
     "Pose",
     "Progress",
     "Prompt",

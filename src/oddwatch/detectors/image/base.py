@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -11,15 +9,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from oddwatch._version import __version__
-from oddwatch.core import Frame, ImageEncoder, InputError, ModelError, Scores, Tokens
+from oddwatch.core import Frame, ImageEncoder, InputError, Scores, Tokens
+from oddwatch.detectors import kept
 from oddwatch.detectors.image import maps
 from oddwatch.detectors.image.tokens import rotated
 
 Pictures = Sequence[Frame | np.ndarray] | Tokens
 """Pictures of any sizes ((H, W, 3) uint8 RGB), or their tokens where these were made before."""
 
-FORMAT = 1
 CHUNK = 8
 
 
@@ -161,9 +158,8 @@ class ImageDetector:
     # -- keeping -------------------------------------------------------------------------------------------------
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments it was made with, for JSON; the encoder is told by its id elsewhere."""
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name != "encoder"}
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in named.items()}
+        """The arguments it was made with; the encoder is told by its id elsewhere."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name != "encoder"}
 
     def state(self) -> dict[str, np.ndarray]:
         """The fitted arrays, by name."""
@@ -177,21 +173,7 @@ class ImageDetector:
     def save(self, folder: str | Path) -> Path:
         """Write ``detector.json`` (method, arguments, encoder, version, hash) and ``state.safetensors``."""
         self._ready()
-        from safetensors.numpy import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.state(), folder / "state.safetensors")
-        about = {
-            "format": FORMAT,
-            "method": self.NAME,
-            "arguments": self.arguments(),
-            "encoder": self.eyes.id,
-            "oddwatch": __version__,
-            "sha256": _digest(folder / "state.safetensors"),
-        }
-        (folder / "detector.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        return folder
+        return kept.write(folder, kept.Kept(self.NAME, self.arguments(), self.eyes.id, self.state()))
 
 
 def load(folder: str | Path, encoder: str | ImageEncoder = "patches") -> Any:
@@ -201,31 +183,17 @@ def load(folder: str | Path, encoder: str | ImageEncoder = "patches") -> Any:
         ModelError: a file is missing, damaged or of another format.
         InputError: the encoder's id is another than the one it was fitted with.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     from oddwatch.core import resolve
     from oddwatch.detectors import DETECTORS
 
-    folder = Path(folder)
-    try:
-        about = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise ModelError(f"{folder}: format {about['format']!r}, this version reads {FORMAT}")
-        if _digest(folder / "state.safetensors") != about["sha256"]:
-            raise ModelError(f"{folder}: state.safetensors is not the file that was saved")
-        method, arguments, made_with = about["method"], dict(about["arguments"]), about["encoder"]
-        arrays = load_file(folder / "state.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: is not a saved detector: {error}") from error
-    made = resolve(DETECTORS, method, "detector")
-    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()}
-    detector = made(encoder=encoder, **lists)
-    if detector.eyes.id != made_with:
+    found = kept.read(folder)
+    made = resolve(DETECTORS, found.method, "detector")
+    detector = made(encoder=encoder, **found.arguments)
+    if detector.eyes.id != found.encoder:
         raise InputError(
-            "encoder", f"is {detector.eyes.id}, the detector was fitted with {made_with}", "give that one"
+            "encoder", f"is {detector.eyes.id}, the detector was fitted with {found.encoder}", "give that one"
         )
-    detector.restore(arrays)
+    detector.restore(found.arrays)
     detector.fitted = True
     return detector
 
@@ -267,7 +235,3 @@ def rows_of(tokens: Tokens, name: str) -> np.ndarray:
     """The tokens of one layer as float32 rows (B·T, D)."""
     value = tokens.layers[name]
     return value.reshape(-1, value.shape[-1]).astype(np.float32, copy=False)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
