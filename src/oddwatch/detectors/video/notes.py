@@ -6,7 +6,7 @@ Lengths are in frame heights and speeds in frame heights a second, so that notes
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ MOTION = ("speed", "u", "v", "change")
 """Channels of :attr:`Notes.motion`."""
 
 
-def _rows(*shape: int, dtype: Any = np.float32) -> Any:
-    return field(default_factory=lambda: np.zeros((0, *shape), dtype))
+def _rows(*shape: int, dtype: Any = np.float32) -> Callable[[], np.ndarray]:
+    return lambda: np.zeros((0, *shape), dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,14 +36,14 @@ class Objects:
     no flow; ``deep`` (K, D) mean backbone token under the box, NaN on frames that the backbone did not look at.
     """
 
-    frame: np.ndarray = _rows(dtype=np.int64)
-    box: np.ndarray = _rows(4)
-    track: np.ndarray = _rows(dtype=np.int64)
-    person: np.ndarray = _rows(dtype=bool)
-    score: np.ndarray = _rows()
-    pose: np.ndarray = _rows(17, 3)
-    velocity: np.ndarray = _rows(BINS)
-    deep: np.ndarray = _rows(0)
+    frame: np.ndarray = field(default_factory=_rows(dtype=np.int64))
+    box: np.ndarray = field(default_factory=_rows(4))
+    track: np.ndarray = field(default_factory=_rows(dtype=np.int64))
+    person: np.ndarray = field(default_factory=_rows(dtype=bool))
+    score: np.ndarray = field(default_factory=_rows())
+    pose: np.ndarray = field(default_factory=_rows(17, 3))
+    velocity: np.ndarray = field(default_factory=_rows(BINS))
+    deep: np.ndarray = field(default_factory=_rows(0))
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -72,10 +72,10 @@ class Notes:
     name: str
     size: tuple[int, int]
     times: np.ndarray
-    motion: np.ndarray = _rows(0, 0, 4, dtype=np.float16)
+    motion: np.ndarray = field(default_factory=_rows(0, 0, 4, dtype=np.float16))
     objects: Objects = field(default_factory=Objects)
-    looked: np.ndarray = _rows(dtype=np.int64)
-    cls: np.ndarray = _rows(0, dtype=np.float16)
+    looked: np.ndarray = field(default_factory=_rows(dtype=np.int64))
+    cls: np.ndarray = field(default_factory=_rows(0, dtype=np.float16))
     tokens: Mapping[str, np.ndarray] = field(default_factory=dict)
     grid: tuple[int, int] = (0, 0)
     captions: tuple[str, ...] = ()
@@ -122,7 +122,12 @@ class Notes:
             "captions": self.captions,
             "encoder": self.encoder,
         }
-        arrays = {"times": self.times, "motion": self.motion, "looked": self.looked, "cls": self.cls}
+        arrays: dict[str, Any] = {
+            "times": self.times,
+            "motion": self.motion,
+            "looked": self.looked,
+            "cls": self.cls,
+        }
         arrays |= {f"tokens.{layer}": value for layer, value in self.tokens.items()}
         arrays |= {f"objects.{f.name}": getattr(self.objects, f.name) for f in fields(Objects)}
         part = path.with_name(path.name + ".part")
