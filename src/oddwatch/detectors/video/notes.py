@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from oddwatch.core import Box, InputError, MediaError
+from oddwatch.media.flow import BINS
 
-BINS = 8
-"""Directions of a flow histogram, 45° each, the first from 0° (to the right) on, towards the picture's bottom."""
 MOTION = ("speed", "u", "v", "change")
 """Channels of :attr:`Notes.motion`."""
 
@@ -66,7 +65,7 @@ class Notes:
     a second, and mean absolute grey difference (0–1) to the frame before; zeros on the first frame. ``looked`` (M,)
     indices of the frames the models looked at: ``cls`` (M, D) and ``tokens`` layer → (M, T, D) float16 of the backbone,
     ``grid`` (rows, columns) with T = rows × columns; ``captions`` (M,) sentences. ``encoder`` names the backbone, ""
-    without one.
+    without one. ``small`` (N, h, w) uint8 are all frames shrunk and grey, for methods that read pixels.
     """
 
     name: str
@@ -80,12 +79,14 @@ class Notes:
     grid: tuple[int, int] = (0, 0)
     captions: tuple[str, ...] = ()
     encoder: str = ""
+    small: np.ndarray = field(default_factory=_rows(0, 0, dtype=np.uint8))
 
     def __post_init__(self) -> None:
         if self.times.ndim != 1 or (np.diff(self.times) < 0).any():
             raise InputError(f"notes of {self.name}", "expected ascending times (N,)")
         n, m = len(self.times), len(self.looked)
         rows = {"motion": (self.motion, n), "cls": (self.cls, m), "captions": (self.captions, m)}
+        rows["small"] = (self.small, n)
         rows |= {layer: (value, m) for layer, value in self.tokens.items()}
         for what, (value, wanted) in rows.items():
             if len(value) not in (0, wanted):
@@ -107,7 +108,7 @@ class Notes:
         return float(1 / np.median(steps)) if steps.size else 1.0
 
     def has(self, what: str) -> bool:
-        """Whether there is anything of ``what``: motion, objects, people, tokens, cls or captions."""
+        """Whether there is anything of ``what``: motion, objects, people, tokens, cls, captions or small."""
         if what == "people":
             return bool(self.objects.person.any())
         return len(getattr(self, what)) > 0
@@ -127,6 +128,7 @@ class Notes:
             "motion": self.motion,
             "looked": self.looked,
             "cls": self.cls,
+            "small": self.small,
         }
         arrays |= {f"tokens.{layer}": value for layer, value in self.tokens.items()}
         arrays |= {f"objects.{f.name}": getattr(self.objects, f.name) for f in fields(Objects)}
@@ -186,6 +188,7 @@ def joined(parts: Sequence[Notes]) -> Notes:
         next((p.grid for p in parts if p.grid != (0, 0)), (0, 0)),
         tuple(c for p in parts for c in p.captions),
         first.encoder,
+        _stacked([p.small for p in parts]),
     )
 
 
