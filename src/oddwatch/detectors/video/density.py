@@ -1,13 +1,12 @@
-"""How unlikely rows of numbers are among normal ones: nearest neighbours, Gaussian mixtures, and a common scale.
+"""How unlikely rows of numbers are among normal ones: nearest neighbours and Gaussian mixtures.
 
 Every density here has ``fit(rows, groups)``, ``score(rows)`` (higher = less likely), ``held_out()`` (scores of the fitted
-rows as if new, what a scale is made from), ``state()`` and ``restored(arrays)``, so that a detector can exchange one for another.
+rows as if new, what :func:`oddwatch.scoring.relate.minmax` scales by), ``state()`` and ``restored(arrays)``, so that a detector can exchange one for another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -147,7 +146,9 @@ class Mixture:
         seed: int = 0,
     ) -> None:
         if components < 1 or steps < 1 or limit < 1 or not floor > 0:
-            raise InputError("mixture", "expected components, steps and limit of 1 or more and a floor above 0")
+            raise InputError(
+                "mixture", "expected components, steps and limit of 1 or more and a floor above 0"
+            )
         self.components, self.floor, self.tolerance, self.steps = components, floor, tolerance, steps
         self.limit, self.seed = limit, seed
         self.weights, self.means = np.zeros(0), np.zeros((0, 0))
@@ -220,28 +221,3 @@ class Mixture:
         out.weights, out.means, out.whiten = arrays["weights"], arrays["means"], arrays["whiten"]
         out.fitted = np.zeros((0, out.means.shape[1]))
         return out
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Scores of different densities on one scale: 0 at the lowest normal one, 1 at the highest. New ones may lie outside."""
-
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, normal: np.ndarray, percentile: float = 100.0) -> Self:
-        """From scores of normals: the minimum, and the ``percentile`` (linear between two; 100: the maximum) as the highest.
-
-        Raises:
-            InputError: no score, or one that is not finite.
-        """
-        scores = np.asarray(normal, np.float64).ravel()
-        if not scores.size or not np.isfinite(scores).all():
-            raise InputError("normal scores", f"expected finite ones, got {scores.size}")
-        return cls(float(scores.min()), float(np.percentile(scores, percentile)))
-
-    def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """The scores on the scale; where all normal scores are equal, their excess in their own unit."""
-        span = self.high - self.low
-        return (np.asarray(scores, np.float64) - self.low) / (span if span > 0 else 1.0)
