@@ -1,0 +1,87 @@
+"""What the camera profile looks at: each cue turns notes into vectors, one for each thing or place and frame.
+
+A cue says in words what is unusual when its vector is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from oddwatch.core import Box
+from oddwatch.detectors.video.notes import Notes
+from oddwatch.detectors.video.paths import Paths
+
+STILL = 0.01
+"""Frame heights a second below which a cell counts as still."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Vectors of one cue: ``frame`` (K,) ascending or not, ``vectors`` (K, d), ``row`` (K,) of ``notes.objects`` or -1,
+    ``cell`` (K,) number in the cue's grid or -1, ``grid`` (rows, columns)."""
+
+    frame: np.ndarray
+    vectors: np.ndarray
+    row: np.ndarray
+    cell: np.ndarray
+    grid: tuple[int, int] = (1, 1)
+
+    def box(self, k: int, notes: Notes) -> Box:
+        """Where vector ``k`` was seen, in pixels."""
+        if self.row[k] >= 0:
+            return Box(*(float(v) for v in notes.objects.box[self.row[k]]))
+        height, width = notes.size
+        rows, columns = self.grid
+        r, c = divmod(int(self.cell[k]), columns)
+        return Box(c * width / columns, r * height / rows, (c + 1) * width / columns, (r + 1) * height / rows)
+
+
+def _along_paths(notes: Notes, found: Paths, names: tuple[str, ...]) -> Seen:
+    rows = found.row
+    return Seen(notes.objects.frame[rows], found.columns(*names), rows, np.full(len(rows), -1))
+
+
+def _flow(notes: Notes, found: Paths) -> Seen:
+    """Cells of the picture in which something moves: where, and its mean velocity."""
+    if not notes.has("motion"):
+        return Seen(np.empty(0, np.int64), np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.int64))
+    motion = notes.motion.astype(np.float32)
+    frame, r, c = np.nonzero(motion[..., 0] > STILL)
+    rows, columns = motion.shape[1:3]
+    tall = columns / rows
+    vectors = np.stack(
+        [(c + 0.5) / columns * tall, (r + 0.5) / rows, motion[frame, r, c, 1], motion[frame, r, c, 2]], axis=1
+    )
+    return Seen(frame, vectors, np.full(len(frame), -1), r * columns + c, (rows, columns))
+
+
+def _deep(notes: Notes, found: Paths) -> Seen:
+    """What people and things look like: the unit vector of their tokens' mean."""
+    objects = notes.objects
+    rows = (
+        np.flatnonzero(np.isfinite(objects.deep).all(axis=1))
+        if objects.deep.shape[1]
+        else np.empty(0, np.int64)
+    )
+    deep = objects.deep[rows]
+    unit = deep / np.maximum(np.linalg.norm(deep, axis=1, keepdims=True), 1e-6)
+    return Seen(objects.frame[rows], unit, rows, np.full(len(rows), -1))
+
+
+CUES: dict[str, tuple[Callable[[Notes, Paths], Seen], str]] = {
+    "movement": (
+        partial(_along_paths, names=("vx", "vy")),
+        "moves unusually fast or in an unusual direction",
+    ),
+    "place": (partial(_along_paths, names=("x", "y", "vx", "vy")), "moves as nobody does at this place"),
+    "jerk": (partial(_along_paths, names=("jerk", "growth")), "changes its movement abruptly"),
+    "shape": (partial(_along_paths, names=("aspect", "growth")), "has an unusual shape or posture"),
+    "size": (partial(_along_paths, names=("y", "height")), "is unusually large or small for this place"),
+    "flow": (_flow, "movement that this part of the picture does not know"),
+    "deep": (_deep, "looks like nothing seen here before"),
+}
+"""Name → (what makes its vectors, what it means when they are unusual)."""

@@ -1,0 +1,151 @@
+"""Camera profile: what this camera has never seen, by movement, shape, place and look (ours; the default).
+
+Idea. One camera sees few kinds of things again and again. For each of several cues (how tracked things move, where, how
+abruptly, what shape they have, how the picture's cells flow, what things look like) the vectors of normal footage are
+remembered. A vector's surprise is −log₁₀ of the share of held-out normal vectors that lie as far from the memory (see
+``surprise``), so cues have one unit, decades of false alarms, and add up. A frame's value is, summed over the cues, the
+largest surprise among its things or cells, smoothed in time. The largest cue at the largest thing is the reason.
+
+Attribute-wise scoring with nearest neighbours follows AI-VAD (Reiss and Hoshen, TMLR, arXiv 2212.00789); conformal shares in
+place of its min-max calibration, the choice of cues and the online memory are ours.
+
+Needs notes of normal footage of the same camera, minutes of it; learns more with ``add`` without starting again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from oddwatch.core import Curve, InputError, Place
+from oddwatch.detectors.video.base import VideoDetector
+from oddwatch.detectors.video.cues import CUES, Seen
+from oddwatch.detectors.video.notes import Notes
+from oddwatch.detectors.video.paths import paths
+from oddwatch.detectors.video.surprise import Memory
+
+
+@dataclass(kw_only=True, eq=False)
+class CameraProfile(VideoDetector):
+    """``cues`` of :data:`oddwatch.detectors.video.cues.CUES`; one that the normal footage has nothing of is left out.
+    ``neighbours`` and ``most``: nearest vectors and size of a memory. ``smooth`` seconds (σ of a Gaussian). A place is
+    told from a surprise of ``told`` on, ``places`` a frame at most."""
+
+    NAME: ClassVar[str] = "camera-profile"
+    READS: ClassVar[tuple[str, ...]] = ("motion", "objects", "people", "tokens")
+
+    cues: tuple[str, ...] = ("movement", "place", "jerk", "shape", "flow", "deep")
+    neighbours: int = 5
+    most: int = 20_000
+    smooth: float = 0.5
+    told: float = 2.0
+    places: int = 3
+    memories: dict[str, Memory] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        unknown = [c for c in self.cues if c not in CUES]
+        if unknown or not self.cues:
+            raise InputError(f"cues {unknown}", "expected names of cues", f"of: {', '.join(CUES)}")
+
+    def _fit(self, normal: Sequence[Notes], labels: Sequence[int] | None) -> None:
+        rng = np.random.default_rng(self.seed)
+        looked = [self._seen(notes) for notes in normal]
+        self.memories = {}
+        for cue in self.cues:
+            rows = np.concatenate(
+                [seen[cue].vectors for seen in looked if len(seen[cue].frame)] or [np.empty((0, 1))]
+            )
+            groups = np.concatenate([np.full(len(seen[cue].frame), i) for i, seen in enumerate(looked)])
+            if len(rows) > 2 * self.neighbours:
+                self.memories[cue] = Memory.of(
+                    rows, groups, neighbours=self.neighbours, most=self.most, rng=rng
+                )
+        if not self.memories:
+            raise InputError(
+                "normal", "shows nothing that moves or can be looked at", "give more footage, or other cues"
+            )
+
+    def add(self, normal: Sequence[Notes]) -> Self:
+        """Learn more normal footage, without starting again. Raises InputError where it is not fitted."""
+        if not self.fitted:
+            raise InputError(self.NAME, "is not fitted", "call fit first")
+        rng = np.random.default_rng(self.seed)
+        for notes in normal:
+            seen = self._seen(notes)
+            for cue, memory in self.memories.items():
+                self.memories[cue] = memory.joined(seen[cue].vectors, self.most, rng)
+        return self
+
+    def _seen(self, notes: Notes) -> dict[str, Seen]:
+        found = paths(notes)
+        return {cue: CUES[cue][0](notes, found) for cue in self.cues}
+
+    def _curve(self, notes: Notes) -> Curve:
+        cues: dict[str, np.ndarray] = {}
+        told: list[Place] = []
+        for cue, memory in self.memories.items():
+            seen = CUES[cue][0](notes, paths(notes))
+            surprise = memory.surprise(seen.vectors) if len(seen.frame) else np.empty(0)
+            raw = np.zeros(len(notes))
+            np.maximum.at(raw, seen.frame, surprise)
+            cues[cue] = gaussian_filter1d(
+                self._held(raw, seen, notes), self.smooth * notes.fps, mode="nearest"
+            )
+            told += [
+                Place(
+                    int(seen.frame[k]),
+                    cue,
+                    float(surprise[k]),
+                    seen.box(int(k), notes),
+                    self._track(seen, int(k), notes),
+                )
+                for k in np.flatnonzero((surprise >= self.told) & (surprise >= raw[seen.frame]))
+            ]
+        return Curve(
+            notes.name, notes.times, np.sum(list(cues.values()), axis=0), cues, self._most_telling(told)
+        )
+
+    @staticmethod
+    def _held(raw: np.ndarray, seen: Seen, notes: Notes) -> np.ndarray:
+        """A cue of looked-at frames only keeps its value until the next look."""
+        if not len(notes.looked) or not len(seen.frame) or not np.isin(seen.frame, notes.looked).all():
+            return raw
+        last = np.maximum.accumulate(
+            np.where(np.isin(np.arange(len(raw)), notes.looked), np.arange(len(raw)), -1)
+        )
+        return np.where(last >= 0, raw[np.maximum(last, 0)], 0.0)
+
+    @staticmethod
+    def _track(seen: Seen, k: int, notes: Notes) -> int | None:
+        return int(notes.objects.track[seen.row[k]]) if seen.row[k] >= 0 else None
+
+    def _most_telling(self, told: Sequence[Place]) -> tuple[Place, ...]:
+        """The ``places`` most surprising of each frame, in order of frames."""
+        ordered = sorted(told, key=lambda p: (p.index, -p.score))
+        kept: list[Place] = []
+        for place in ordered:
+            if sum(p.index == place.index for p in kept[-self.places :]) < self.places:
+                kept.append(place)
+        return tuple(kept)
+
+    # -- keeping -------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The memories, three arrays a cue."""
+        return {
+            f"{cue}.{name}": np.ascontiguousarray(getattr(memory, name))
+            for cue, memory in self.memories.items()
+            for name in ("bank", "scale", "held")
+        }
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """The inverse of :meth:`state`."""
+        self.memories = {
+            cue: Memory(arrays[f"{cue}.bank"], arrays[f"{cue}.scale"], arrays[f"{cue}.held"], self.neighbours)
+            for cue in self.cues
+            if f"{cue}.bank" in arrays
+        }

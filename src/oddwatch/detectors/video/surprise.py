@@ -1,0 +1,98 @@
+"""How unusual a vector is among normal ones, as decades of false alarms.
+
+Distances to the nearest normal vectors have no unit; how often a held-out normal vector lies as far does. The surprise is
+−log₁₀ of that share: 2 means one normal vector in a hundred is as far. Cues in this unit can be compared and added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from oddwatch.core import InputError
+
+
+@dataclass(eq=False)
+class Memory:
+    """Normal vectors of one cue: ``bank`` (n, d) float32, each column divided by ``scale`` (d,); ``held`` (m,) sorted
+    distances of normal vectors that were not in the bank when they were measured."""
+
+    bank: np.ndarray
+    scale: np.ndarray
+    held: np.ndarray
+    neighbours: int = 5
+
+    def __post_init__(self) -> None:
+        self._tree = cKDTree(self.bank)
+
+    @classmethod
+    def of(
+        cls, rows: np.ndarray, groups: np.ndarray, *, neighbours: int, most: int, rng: np.random.Generator
+    ) -> Memory:
+        """Learn ``rows`` (n, d) of which equal ``groups`` (n,) come from one clip; at most ``most`` are kept.
+
+        Held-out distances come from two halves of the groups, each measured against the other; a single group is cut in
+        two in its order. Columns are scaled by their deviation between the first and last percentile, so that outliers
+        among the normal do not flatten the rest.
+
+        Raises:
+            InputError: fewer than two rows.
+        """
+        if len(rows) < 2:
+            raise InputError("normal footage", f"expected two things to remember or more, got {len(rows)}")
+        low, high = np.percentile(rows, [1, 99], axis=0)
+        scale = np.maximum(np.clip(rows, low, high).std(axis=0), 1e-3).astype(np.float32)
+        scaled = (rows / scale).astype(np.float32)
+        held = []
+        for part in _halves(groups, rng):
+            ours, theirs = _few(scaled[part], most // 2, rng), _few(scaled[~part], most // 4, rng)
+            held.append(_distance(cKDTree(ours), theirs, neighbours))
+        return cls(_few(scaled, most, rng), scale, np.sort(np.concatenate(held)), neighbours)
+
+    def surprise(self, rows: np.ndarray) -> np.ndarray:
+        """(N,) −log₁₀ of the share of held-out normal vectors at least as far as each of ``rows`` (N, d); beyond the
+        farthest of them it grows by the logarithm of the distance."""
+        far = _distance(self._tree, (rows / self.scale).astype(np.float32), self.neighbours)
+        above = len(self.held) - np.searchsorted(self.held, far, side="left")
+        share = (1 + above) / (1 + len(self.held))
+        beyond = np.log10(np.maximum(far / max(float(self.held[-1]), 1e-9), 1.0))
+        out: np.ndarray = -np.log10(share) + beyond
+        return out
+
+    def joined(self, rows: np.ndarray, most: int, rng: np.random.Generator) -> Memory:
+        """With further normal ``rows`` (n, d) learnt; these are measured first, so that they count as held out."""
+        if not len(rows):
+            return self
+        scaled = (rows / self.scale).astype(np.float32)
+        held = np.sort(
+            np.concatenate([self.held, _distance(self._tree, _few(scaled, most // 4, rng), self.neighbours)])
+        )
+        return Memory(_few(np.concatenate([self.bank, scaled]), most, rng), self.scale, held, self.neighbours)
+
+
+def _distance(tree: cKDTree, rows: np.ndarray, neighbours: int) -> np.ndarray:
+    """(N,) distance to the ``neighbours``-th nearest, or the farthest there is."""
+    if not len(rows):
+        return np.empty(0)
+    near = tree.query(rows, k=[min(neighbours, tree.n)])[0][:, 0]
+    out: np.ndarray = near
+    return out
+
+
+def _few(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    if len(rows) <= most:
+        return rows
+    return rows[np.sort(rng.choice(len(rows), most, replace=False))]
+
+
+def _halves(groups: np.ndarray, rng: np.random.Generator) -> Sequence[np.ndarray]:
+    """Two masks (n,), each other's complement, that part no group; one group is cut in two."""
+    names = np.unique(groups)
+    if len(names) > 1:
+        first = np.isin(groups, rng.permutation(names)[: len(names) // 2])
+    else:
+        first = np.arange(len(groups)) < len(groups) // 2
+    return first, ~first
