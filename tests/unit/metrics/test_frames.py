@@ -139,7 +139,7 @@ def test_names_and_variants_are_checked():
     assert micro_auroc([[0, 1]], [[1, np.inf]]).value == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(videos)
 def test_an_increasing_transform_changes_nothing(pair):
     labels, scores = pair
@@ -149,7 +149,7 @@ def test_an_increasing_transform_changes_nothing(pair):
         np.testing.assert_allclose(value.value, again[name].value, atol=1e-12)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(videos)
 def test_turning_the_scores_round_turns_the_areas_round(pair):
     labels, scores = pair
@@ -161,7 +161,7 @@ def test_turning_the_scores_round_turns_the_areas_round(pair):
             assert one + other == pytest.approx(1)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(videos)
 def test_the_order_of_videos_does_not_matter_and_one_video_is_its_own_mean(pair):
     labels, scores = pair
@@ -172,7 +172,7 @@ def test_the_order_of_videos_does_not_matter_and_one_video_is_its_own_mean(pair)
     assert micro_auroc(labels, scores).number == auroc(np.concatenate(labels), np.concatenate(scores)).number
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(videos)
 def test_at_the_equal_error_threshold_the_errors_enclose_the_rate(pair):
     labels, scores = pair
@@ -184,7 +184,7 @@ def test_at_the_equal_error_threshold_the_errors_enclose_the_rate(pair):
     assert flagged[y == 0].mean() >= found.value - 1e-12 >= (~flagged[y == 1]).mean() - 2e-12
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(videos)
 def test_the_area_under_the_points_is_the_area_of_the_ranks(pair):
     from oddwatch.metrics.ranking import roc_points
