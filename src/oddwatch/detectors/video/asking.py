@@ -1,0 +1,111 @@
+"""What the language detectors of video share: asking many questions at once, pictures on demand, and what was said when."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from oddwatch.core import UNKNOWN, Answer, ChatModel, Frame, InputError, Span, TextEncoder, Unknown
+from oddwatch.core.jsonable import Jsonable
+from oddwatch.detectors.video.notes import Notes
+from oddwatch.language.asking import Chat, Request
+
+log = logging.getLogger(__name__)
+
+Pictures = Callable[[Notes, Sequence[int]], Sequence[Frame | np.ndarray]]
+"""The pictures of some frames of a watched clip, by index into its times, in that order. Notes hold none; whoever has the
+clip at hand reads them from it (``lambda notes, at: [frames[i] for i in at]``)."""
+MOST_PICTURES = 16
+"""Pictures in one question, as :class:`oddwatch.language.pictures.PictureLimits` allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Jsonable):
+    """What was said of a stretch of a clip: ``span`` in seconds, ``score`` 0–1 or UNKNOWN, and the words it rests on."""
+
+    span: Span
+    score: float | Unknown
+    text: str = ""
+
+
+PASSED = {"kept": False}
+"""Metadata of a field for an object that is handed in and not kept with a saved detector: a chat model, an encoder."""
+
+
+def kept_arguments(detector: Any) -> dict[str, Any]:
+    """The arguments of a detector that are saved with it; those marked :data:`PASSED` have to be given again."""
+    return {
+        f.name: getattr(detector, f.name) for f in fields(detector) if f.init and f.metadata.get("kept", True)
+    }
+
+
+def ask_all(chat: ChatModel, requests: Sequence[Request]) -> list[Answer[Any]]:
+    """The answers in the order of ``requests``; how many stayed without a usable one is logged."""
+    if isinstance(chat, Chat):
+        answers = chat.ask_many(requests)
+    else:
+        answers = [chat.ask(r.prompt, r.images, r.schema) for r in requests]
+    without = [a for a in answers if a.outcome != "answered"]
+    if without:
+        log.warning("%d of %d questions stayed unanswered: %s", len(without), len(answers), without[0].note)
+    return answers
+
+
+def texts_of(chat: ChatModel, requests: Sequence[Request]) -> list[str | Unknown]:
+    """What was said to each of ``requests``, asked without a schema."""
+    return [UNKNOWN if isinstance(a.parsed, Unknown) else str(a.parsed) for a in ask_all(chat, requests)]
+
+
+def eyes_of(chat: ChatModel | None, pictures: Pictures | None) -> Pictures | None:
+    """``pictures`` where there are any and the model can see, else None: it then reads captions."""
+    return pictures if getattr(chat, "sees", None) is not False else None
+
+
+def captions_of(notes: Notes, name: str) -> tuple[str, ...]:
+    """The clip's captions, one a looked-at frame. Raises InputError where it was watched without them."""
+    if not notes.has("captions"):
+        raise InputError(
+            f"notes of {notes.name}", f"hold no captions, which {name} reads", "watch with a captioner"
+        )
+    return notes.captions
+
+
+def inside(notes: Notes, start: int, stop: int) -> np.ndarray:
+    """Positions among the looks of those at frames [start, stop), or of the look nearest to its middle if there is none."""
+    found = np.flatnonzero((notes.looked >= start) & (notes.looked < stop))
+    if not found.size:
+        found = np.array([int(np.abs(notes.looked - (start + stop - 1) / 2).argmin())])
+    return found
+
+
+def listed(notes: Notes, at: Sequence[int] | np.ndarray) -> str:
+    """The captions of some looks, one line each with its second."""
+    return "\n".join(f"{notes.times[notes.looked[i]]:.1f} s: {notes.captions[i]}" for i in at)
+
+
+def span_of(notes: Notes, start: int, stop: int) -> Span:
+    """Seconds of the frames [start, stop), each lasting until the next."""
+    last = notes.times[stop] if stop < len(notes) else notes.times[-1] + 1 / notes.fps
+    return Span(float(notes.times[start]), float(last))
+
+
+def vectors_of(encoder: TextEncoder, texts: Sequence[str]) -> np.ndarray:
+    """(N, D) unit vectors of ``texts``; equal ones are encoded once."""
+    kinds = list(dict.fromkeys(texts))
+    row = {text: i for i, text in enumerate(kinds)}
+    return np.asarray(encoder.encode(kinds))[[row[text] for text in texts]]
+
+
+def pack(value: Any) -> np.ndarray:
+    """A JSON value as (L,) uint8, to be kept among a detector's arrays."""
+    return np.frombuffer(json.dumps(value).encode(), np.uint8).copy()
+
+
+def unpack(array: np.ndarray) -> Any:
+    """The inverse of :func:`pack`."""
+    return json.loads(array.tobytes())
