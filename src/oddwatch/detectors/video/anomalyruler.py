@@ -166,9 +166,11 @@ class AnomalyRuler(VideoDetector):
     ) -> Reading:  # fmt: skip
         """Steps 4 and 5: captions mended by the vote, then judged with what the vote found."""
         texts, words = [], []
+        anywhere = Counter(w for h in hits for w in h)
         for i, caption in enumerate(captions):
             around = Counter(w for h in hits[max(i - self.reach, 0) : i + self.reach + 1] for w in h)
-            frequent = around.most_common(1)[0][0] if around else ""
+            # An average outlives the window: then the clip's most frequent word.
+            frequent = next((w for w, _ in (around or anywhere).most_common(1)), "")
             texts.append(mended(caption, first[i] > 0.5, bool(vote[i]), hits[i], frequent))
             words.append((hits[i][0] if hits[i] else frequent) if vote[i] else "")
         told = judge(chat, book, texts, words)
