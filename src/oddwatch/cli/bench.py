@@ -136,6 +136,62 @@ def image(
     print_json({"rows": rows}) if json_ else say(markdown(rows))
 
 
+@app.command("video")
+def video(
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            help="A labelled set: UCSD, Avenue, ShanghaiTech, UBnormal, UCF-Crime, XD-Violence, MSAD, tables of tracks, or "
+            "videos with spans.csv (file, start, end).",
+        ),
+    ],
+    method: Annotated[
+        str | None, typer.Option(help="Detectors to measure, like ai-vad,stg-nf; default: the default one.")
+    ] = None,
+    category: Annotated[str | None, typer.Option(help="Only these sets of the folder, like Ped2.")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Rounds of a set without a split of its own, in place of its usual number."),
+    ] = None,
+    looks: Annotated[
+        float,
+        typer.Option(min=0.01, help="Frames a second that the models look at; movement is seen on all."),
+    ] = 2.0,
+    false_alarms: Annotated[
+        float, typer.Option(min=0.0, help="False alarms an hour at which events are counted.")
+    ] = 6.0,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds to average over.")] = 1,
+    seed: Annotated[int, typer.Option(help="The first seed: of folds and everything drawn by chance.")] = 0,
+    cache: Annotated[
+        Path | None, typer.Option(help="Keep what was noted of the clips in this folder for further runs.")
+    ] = None,
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Anomalies in video: micro and macro AUC, AP, anomalous clips only, EER, clip AUC, events, places; speed."""
+    from oddwatch.bench.tables import markdown
+    from oddwatch.bench.videos import run_video_bench
+    from oddwatch.detectors.video.watching import WatchSettings
+
+    with progress_bar(json_) as progress:
+        rows = run_video_bench(
+            data,
+            methods=_listed(method),
+            seeds=range(seed, seed + seeds),
+            categories=_listed(category),
+            folds=folds,
+            settings=WatchSettings(looks=looks),
+            false_alarms=false_alarms,
+            cache=cache,
+            device=device.value,
+            threads=threads,
+            progress=progress,
+        )
+    print_json({"rows": rows}) if json_ else say(markdown(rows))
+
+
 def _listed(text: str | None) -> list[str] | None:
     """The words of a list with commas, None where none was given."""
     return [word.strip() for word in text.split(",") if word.strip()] if text is not None else None
