@@ -36,14 +36,13 @@ from oddwatch.core import Box, Curve, InputError, Place
 from oddwatch.detectors.video.base import VideoDetector
 from oddwatch.detectors.video.density import LIMIT, Arrays, Mixture, Neighbours, pieces
 from oddwatch.detectors.video.notes import Notes, Objects
+from oddwatch.detectors.video.poses import KNOWN
 from oddwatch.media.flow import flow_histogram
 from oddwatch.scoring.curves import gaussian
 from oddwatch.scoring.relate import Scale, minmax, to_frames
 
 log = logging.getLogger(__name__)
 CUES = ("velocity", "pose", "deep")
-KNOWN = 6
-"""Fewer known keypoints are no pose."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
