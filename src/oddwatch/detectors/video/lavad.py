@@ -137,8 +137,7 @@ class LAVAD(VideoDetector):
         return vectors_of(self.sentences, texts)
 
     def _curve(self, notes: Notes) -> Curve:
-        told, values = self._read(notes)
-        values = expand(values, self.stride, len(notes))
+        values = expand(self._read(notes)[1], self.stride, len(notes))
         return Curve(notes.name, notes.times, values, {"language": values})
 
     def told(self, notes: Notes) -> list[Told]:
