@@ -140,7 +140,6 @@ class Stream:
         backoff: Backoff | None = None,
         retries: int | None = None,
         limits: Limits | None = None,
-        ready: threading.Event | None = None,
         seed: int | None = None,
     ) -> None:
         self.kind = feeds.what(source)
@@ -159,7 +158,7 @@ class Stream:
         self._start, self._transport, self._timeout, self._verify = start, transport, timeout, verify
         self._queue, self._stale, self._retries = queue, stale, retries
         self._backoff, self._limits = backoff or Backoff(), limits or Limits()
-        self._ready, self._chance = ready or threading.Event(), random.Random(seed)
+        self._ready, self._chance = threading.Event(), random.Random(seed)
         self._stopped, self._changed = threading.Event(), threading.Condition()
         self._waiting: deque[_Waiting] = deque()
         self._timeline = Timeline()
@@ -185,6 +184,15 @@ class Stream:
         """Whether nothing will come any more and nothing waits to be taken."""
         with self._changed:
             return self._doing == "ended" and not self._waiting
+
+    def tell(self, ready: threading.Event) -> None:
+        """Set ``ready`` whenever a frame comes or the state changes; one event may serve many streams."""
+        self._ready = ready
+
+    @property
+    def started(self) -> bool:
+        """Whether it has been told to begin."""
+        return self._thread is not None
 
     def start(self) -> Self:
         """Begin to read. Once."""

@@ -1,0 +1,1 @@
+"""Work that goes on: watching cameras, telling others what was seen."""
