@@ -19,6 +19,16 @@ DETECTORS: dict[str, str] = {
     "nagl": "oddwatch.detectors.image.nagl:NAGL",
     "metauas": "oddwatch.detectors.image.metauas:MetaUAS",
     "fastflow": "oddwatch.detectors.image.fastflow:FastFlow",
+    "camera-profile": "oddwatch.detectors.video.profile:CameraProfile",
+    "ai-vad": "oddwatch.detectors.video.aivad:AIVAD",
+    "stg-nf": "oddwatch.detectors.video.stgnf:STGNF",
+    "sultani": "oddwatch.detectors.video.sultani:Sultani",
+    "rtfm": "oddwatch.detectors.video.rtfm:RTFM",
+    "ur-dmu": "oddwatch.detectors.video.urdmu:URDMU",
+    "lavad": "oddwatch.detectors.video.lavad:LAVAD",
+    "anomalyruler": "oddwatch.detectors.video.anomalyruler:AnomalyRuler",
+    "vera": "oddwatch.detectors.video.vera:VERA",
+    "trlc": "oddwatch.detectors.video.trlc:TRLC",
 }
 """Name → ``"module:class"``; nothing is imported until it is loaded."""
 
@@ -27,7 +37,7 @@ GROUPERS: dict[str, str] = {
 }
 """What sorts found anomalies into kinds."""
 
-DEFAULT = {"image": "parts-and-whole"}
+DEFAULT = {"image": "parts-and-whole", "video": "camera-profile"}
 """The detector of each modality that is used where none is named."""
 
 CARDS: dict[str, Card] = {
@@ -128,6 +138,78 @@ CARDS: dict[str, Card] = {
         paper="Yu et al. 2021 (arXiv 2111.07677)",
         needs=("normals", "extra torch"), online=True, verified=("R", "M"),
         claims={"I-AUROC, MVTec AD": "99.4"},
+    ),
+    "camera-profile": Card(
+        "camera-profile", "detector", "video",
+        "What one camera has never seen: how things move, where, how abruptly, what shape they have and what they look "
+        "like, each as decades of false alarms; the default",
+        paper="ours; attribute-wise neighbours after arXiv 2212.00789",
+        needs=("normals",), online=True, verified=("R",),
+    ),
+    "ai-vad": Card(
+        "ai-vad", "detector", "video",
+        "Each object's speed (Gaussian mixture), pose and look (nearest neighbours), scaled by held-out normals and added up",
+        paper="Reiss and Hoshen, TMLR 2025 (arXiv 2212.00789)",
+        needs=("normals",), verified=("R",),
+        claims={"micro AUC, Ped2 / Avenue / ShanghaiTech": "99.1 / 93.7 / 85.9"},
+    ),
+    "stg-nf": Card(
+        "stg-nf", "detector", "video",
+        "How unlikely a person's movement is under a normalising flow of pose windows with 616 numbers",
+        paper="Hirschorn and Avidan, ICCV 2023 (arXiv 2211.10946)",
+        needs=("normals", "extra torch"), verified=("R",),
+        claims={"micro AUC, ShanghaiTech": "85.9", "UBnormal, one-class": "71.8"},
+    ),
+    "sultani": Card(
+        "sultani", "detector", "video",
+        "Clips with a label as a whole: the worst moment of an anomalous one must rank above the worst of a normal one",
+        paper="Sultani et al., CVPR 2018 (arXiv 1801.04264)",
+        needs=("labels", "extra torch"), verified=("R",),
+        claims={"micro AUC, UCF-Crime, C3D": "75.41"},
+    ),
+    "rtfm": Card(
+        "rtfm", "detector", "video",
+        "Clips with a label as a whole: the moments with the largest features in context speak for a clip",
+        paper="Tian et al., ICCV 2021 (arXiv 2101.10030)",
+        needs=("labels", "extra torch"), verified=("R",),
+        claims={"micro AUC, UCF-Crime, I3D": "84.30", "AP, XD-Violence": "77.81"},
+    ),
+    "ur-dmu": Card(
+        "ur-dmu", "detector", "video",
+        "Clips with a label as a whole: a memory of normal and one of anomalous patterns, read by every moment",
+        paper="Zhou et al., AAAI 2023 (arXiv 2302.05160)",
+        needs=("labels", "extra torch"), verified=("R",),
+        claims={"micro AUC, UCF-Crime": "86.97", "AP, XD-Violence": "81.66"},
+    ),
+    "lavad": Card(
+        "lavad", "detector", "video",
+        "Captions summed up over ten seconds, rated by a language model, refined by neighbours; nothing is learnt; without "
+        "a model, sentence vectors compare with ordinary and alarming scenes",
+        paper="Zanella et al., CVPR 2024 (arXiv 2404.01014)",
+        needs=("captions", "language model (optional)"), verified=("R",),
+        claims={"micro AUC, UCF-Crime": "80.28", "AP, XD-Violence": "62.01"},
+    ),
+    "anomalyruler": Card(
+        "anomalyruler", "detector", "video",
+        "A few normal captions give a rule book; what breaks a rule is anomalous; without a model, what normal captions "
+        "never speak of",
+        paper="Yang et al., ECCV 2024 (arXiv 2407.10299)",
+        needs=("normals", "captions", "language model (optional)"), verified=("R",),
+        claims={"micro AUC, Ped2 / Avenue / ShanghaiTech / UBnormal": "97.9 / 89.7 / 85.2 / 71.9"},
+    ),
+    "vera": Card(
+        "vera", "detector", "video",
+        "Guiding questions, learnt in words from labelled clips, that a frozen vision model answers every few seconds",
+        paper="Ye et al., CVPR 2025 (arXiv 2412.01095)",
+        needs=("labels", "captions", "language model (optional)"), verified=("R",),
+        claims={"micro AUC, UCF-Crime": "86.55"},
+    ),
+    "trlc": Card(
+        "trlc", "detector", "video",
+        "A taxonomy becomes rules; a first verdict on a clip is checked against them",
+        paper="SmartHome-Bench, CVPR 2025 workshop (arXiv 2506.12992)",
+        needs=("captions", "language model (optional)"), verified=("R",),
+        claims={"accuracy, SmartHome-Bench, Claude 3.5 Sonnet": "79.05"},
     ),
     "anomalyncd": Card(
         "anomalyncd", "grouper", "image",

@@ -113,6 +113,23 @@ class Notes:
             return bool(self.objects.person.any())
         return len(getattr(self, what)) > 0
 
+    def part(self, start: int, stop: int) -> Notes:
+        """The notes of frames ``start`` to ``stop`` (exclusive), at their own times."""
+        look = (self.looked >= start) & (self.looked < stop)
+        seen = (self.objects.frame >= start) & (self.objects.frame < stop)
+        own = self.objects.where(seen)
+        said = np.flatnonzero(look).tolist() if self.captions else []
+        return replace(
+            self,
+            times=self.times[start:stop],
+            motion=self.motion[start:stop],
+            objects=replace(own, frame=own.frame - start),
+            looked=self.looked[look] - start,
+            cls=self.cls[look] if len(self.cls) else self.cls,
+            tokens={layer: value[look] for layer, value in self.tokens.items()},
+            captions=tuple(self.captions[i] for i in said),
+        )
+
     def save(self, path: str | Path) -> Path:
         """Write everything to one ``.npz`` without objects in it."""
         path = Path(path)
