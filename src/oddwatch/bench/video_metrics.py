@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oddwatch.core import Curve, InputError, Place
+from oddwatch.core import Curve, InputError, Place, Span
 from oddwatch.datasets.videos import VideoItem, spans_of
-from oddwatch.metrics.events import Event, detection_delay, event_recall, touches
+from oddwatch.metrics.events import Event, detection_delay, touches
 from oddwatch.metrics.frames import all_frames, equal_error_rate
 from oddwatch.metrics.places import pixel_level_score
 from oddwatch.metrics.ranking import auroc
@@ -21,6 +21,8 @@ METRICS = (
 )  # fmt: skip
 MERGE = 1.0
 """Seconds of quiet that two alarms need between them to count as two."""
+LEEWAY = 2.0
+"""Seconds before and after an event in which an alarm is still no false one."""
 _STEPS = 64
 
 
@@ -86,37 +88,48 @@ def _any(labels: np.ndarray | None) -> int | None:
 def events(judged: Sequence[Judged], false_alarms: float) -> dict[str, float | int | None]:
     """Recall and delay of events at the threshold with the best recall of those with at most ``false_alarms`` an hour.
 
-    An event is a run of anomalous frames; an alarm a run of scores at or above the threshold, runs less than
-    :data:`MERGE` seconds apart being one; it is false where it touches no event. 64 thresholds are tried, the quantiles
-    of all scores: the choice sees the labels, so this says what a threshold can do, not what one chosen blindly does.
+    An event is a run of anomalous frames; an alarm a run of scores at or above the threshold, runs at most :data:`MERGE`
+    seconds apart being one. Each stretch of an alarm that lies more than :data:`LEEWAY` seconds from every event is a
+    false alarm, so one that is always up is false too. 64 thresholds are tried, the quantiles of all scores: the choice
+    sees the labels, so this says what a threshold can do, not what one chosen blindly does.
     """
-    true = [Event(j.item.name, span) for j in judged for span in spans_of(_labels(j), j.times)]
+    true = {j.item.name: spans_of(_labels(j), j.times) for j in judged}
+    listed = [Event(name, span) for name, spans in true.items() for span in spans]
     hours = sum(_seconds(j.times) for j in judged) / 3600
     nothing: dict[str, float | int | None] = {
-        "event_recall": None, "detection_delay": None, "events": len(true), "false_alarms_per_hour": None,
+        "event_recall": None, "detection_delay": None, "events": len(listed), "false_alarms_per_hour": None,
     }  # fmt: skip
-    if not true or hours <= 0:
+    if not listed or hours <= 0:
         return nothing
-    spans: dict[str, list[Event]] = {}
-    for event in true:
-        spans.setdefault(event.video, []).append(event)
-    pooled = np.concatenate([j.scores for j in judged])
-    best: tuple[float, float, float | None, float] | None = None
-    for threshold in np.unique(np.quantile(pooled, np.linspace(0, 1, _STEPS)))[::-1]:
-        found = [
-            Event(j.item.name, s.span, s.score)
-            for j in judged
-            for s in localise(j.times, j.scores, float(threshold), merge=MERGE)
+    scores = [j.scores for j in judged]
+    best: tuple[float, float, float | None] = (0.0, 0.0, None)
+    for threshold in np.unique(np.quantile(np.concatenate(scores), np.linspace(0, 1, _STEPS)))[::-1]:
+        alarms = [
+            (j.item.name, s.span)
+            for j, values in zip(judged, scores, strict=True)
+            for s in localise(j.times, values, float(threshold), merge=MERGE)
         ]
-        false = sum(not any(touches(f.span, t.span) for t in spans.get(f.video, [])) for f in found)
-        if false > false_alarms * hours + 1e-9:
-            continue
-        recall = event_recall(found, true, hours=hours, false_alarms_per_hour=len(found) / hours + 1).value
-        if best is None or recall > best[0]:
-            best = (recall, false / hours, detection_delay(found, true).number, float(threshold))
-    if best is None:
-        return nothing | {"event_recall": 0.0}
-    return nothing | {"event_recall": best[0], "false_alarms_per_hour": best[1], "detection_delay": best[2]}
+        false = sum(_false(span, true[name]) for name, span in alarms)
+        found = [Event(name, span) for name, span in alarms]
+        seen = sum(any(touches(f.span, t.span) for f in found if f.video == t.video) for t in listed)
+        if false <= false_alarms * hours + 1e-9 and seen / len(listed) > best[0]:
+            best = (seen / len(listed), false / hours, detection_delay(found, listed).number)
+    return nothing | {
+        "event_recall": best[0],
+        "false_alarms_per_hour": best[1],
+        "detection_delay": best[2],
+    }
+
+
+def _false(alarm: Span, events: Sequence[Span]) -> int:
+    """How many stretches of an alarm lie further than :data:`LEEWAY` from all events (which are in order of time)."""
+    at, count = alarm.start, 0
+    for event in events:
+        if event.start - LEEWAY >= alarm.end:
+            break
+        count += event.start - LEEWAY > at
+        at = max(at, event.end + LEEWAY)
+    return count + (at < alarm.end)
 
 
 def _labels(one: Judged) -> np.ndarray:
