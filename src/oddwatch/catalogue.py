@@ -6,7 +6,7 @@ import importlib
 
 from oddwatch.core import Card
 
-ROOMS = ("encoders", "language", "search", "detectors", "datasets", "metrics")
+ROOMS = ("encoders", "language", "search", "detectors", "understand", "datasets", "metrics")
 """Rooms with a table of names; importing them loads no method."""
 
 

@@ -261,8 +261,16 @@ class _Maker:
             return None
         said, who = found
         name = f"person who {self.way(said, 1)}" if said in WAYS else said
-        text = self.say(("What does the {n} wear on the legs?",), ("Which garment is the {n} wearing below the waist?",), n=name)
-        same = {"trousers": ("trousers", "jeans", "leggings"), "jeans": ("jeans", "trousers"), "leggings": ("leggings", "trousers")}
+        text = self.say(
+            ("What does the {n} wear on the legs?",),
+            ("Which garment is the {n} wearing below the waist?",),
+            n=name,
+        )
+        same = {
+            "trousers": ("trousers", "jeans", "leggings"),
+            "jeans": ("jeans", "trousers"),
+            "leggings": ("leggings", "trousers"),
+        }
         kind = who.look()["lower"]["type"]
         return Question(text, "garment", "lower", same.get(kind, (kind,)))
 
@@ -310,11 +318,17 @@ class _Maker:
         time = self.scene.sky.time
         if time not in ("day", "night"):
             return None
-        text = self.say(("Is it day or night?",), ("Was this filmed in daylight or after dark?", "What time of day is it?"))
+        text = self.say(
+            ("Is it day or night?",),
+            ("Was this filmed in daylight or after dark?", "What time of day is it?"),
+        )
         return Question(text, "light", "light", (time,))
 
     def place(self) -> Question | None:
-        text = self.say(("Where was this filmed?", "In what kind of place is this?"), ("What sort of location does the footage show?",))
+        text = self.say(
+            ("Where was this filmed?", "In what kind of place is this?"),
+            ("What sort of location does the footage show?",),
+        )
         return Question(text, "place", "place", _PLACES[self.scene.place.name])
 
     def long(self) -> Question | None:
@@ -322,7 +336,10 @@ class _Maker:
             spans = who.spans("lying")
             if spans and sum(p.does("lying").any() for p in self.any.values()) == 1:
                 lasts = max(b - a for a, b in spans)
-                text = self.say(("How long does somebody lie on the ground?",), ("For how many seconds is the person sprawled on the floor?",))
+                text = self.say(
+                    ("How long does somebody lie on the ground?",),
+                    ("For how many seconds is the person sprawled on the floor?",),
+                )
                 return Question(text, "long", "lying", (round(lasts, 1),)) if lasts >= 2 else None
         return None
 
@@ -335,7 +352,8 @@ class _Maker:
         around = {who.facts[k]["posture"] for k in range(i - 3, i + 4)}
         text = self.say(("What is the {n} doing at {t:.0f} seconds?",), ("{t:.0f} seconds in, what is the {n} up to?",),
                         n=words, t=who.times[i])  # fmt: skip
-        return Question(text, "doing", "at", tuple(around)) if len(around) == 1 else None
+        acts = set.intersection(*(set(who.facts[k]["action"]) for k in range(i - 3, i + 4)))
+        return Question(text, "doing", "at", (*around, *sorted(acts))) if len(around) == 1 else None
 
     def wears(self) -> Question | None:
         found = self.only()
@@ -345,7 +363,9 @@ class _Maker:
         item = self.pick(["hat", "cap", "helmet", "backpack", "bag", "umbrella", "skirt", "shorts"])
         look = who.look()
         worn = {*look["accessories"], *look["carrying"], (look["lower"] or {}).get("type")}
-        near = {"hat": {"cap"}, "cap": {"hat"}, "bag": {"backpack", "suitcase"}, "backpack": {"bag"}}.get(item, set())
+        near = {"hat": {"cap"}, "cap": {"hat"}, "bag": {"backpack", "suitcase"}, "backpack": {"bag"}}.get(
+            item, set()
+        )
         if item not in worn and near & worn:
             return None
         thing = f"{'an' if item[0] == 'u' else 'a'} {item}" if item != "shorts" else item
@@ -360,11 +380,15 @@ class _Maker:
         return [self.name, self.speech, self.motive, self.hidden, self.elsewhen, self.nobody, self.nothing,
                 self.outside, self.other_clothes]  # fmt: skip
 
-    def open(self, topic: str, kinds: Sequence[str], a: Sequence[str], b: Sequence[str], **more: Any) -> Question:
+    def open(
+        self, topic: str, kinds: Sequence[str], a: Sequence[str], b: Sequence[str], **more: Any
+    ) -> Question:
         # Templates and kinds stand side by side, so one number chooses both.
         options = a if self.family == "A" else b
         i = int(self.rng.integers(len(options)))
-        return Question(options[i].format(n=self.who(), **more), kinds[i] if i < len(kinds) else "open", topic)
+        return Question(
+            options[i].format(n=self.who(), **more), kinds[i] if i < len(kinds) else "open", topic
+        )
 
     def name(self) -> Question:
         return self.open("identity", ("open", "open", "open", "yes-no"),
@@ -406,7 +430,20 @@ class _Maker:
                           "Would you say the individual who {x} is carrying a bag?", "On which side of the frame is the individual who {x}?"), x=x)  # fmt: skip
 
     def nothing(self) -> Question:
-        thing = self.pick(("helicopter", "horse", "tractor", "piano", "fountain", "giraffe", "boat", "snowman", "drone", "cow"))
+        thing = self.pick(
+            (
+                "helicopter",
+                "horse",
+                "tractor",
+                "piano",
+                "fountain",
+                "giraffe",
+                "boat",
+                "snowman",
+                "drone",
+                "cow",
+            )
+        )
         return self.open("not there", ("colour", "where", "count", "open"),
                          ("What colour is the {x}?", "Where is the {x}?", "How many people sit on the {x}?", "What does the {x} do?"),
                          ("Which colour is the {x}?", "On which side of the frame is the {x}?", "What is the number of people beside the {x}?", "Who owns the {x}?"), x=thing)  # fmt: skip
