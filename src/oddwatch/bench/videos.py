@@ -89,7 +89,11 @@ def run_video_bench(
             )
             for name in names:
                 missing = not {_PARTS.get(part, part) for part in reads[name]} & set(want)
-                note = f"needs {', '.join(reads[name])}, of which this set has nothing" if missing else ""
+                note = (
+                    f"needs {', '.join(reads[name])}, of which nothing is noted of this set"
+                    if missing
+                    else ""
+                )
                 runs = [(Run(name, seed, folds, false_alarms), sets[seed][at]) for seed in seeds]
                 if progress is not None:
                     progress(f"{name}, {first.category}", len(rows), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -38,6 +39,11 @@ def look_alikes(items: Sequence[VideoItem]) -> dict[str, str]:
     Raises:
         InputError: a clip without pictures. MediaError: one whose middle frame cannot be read.
     """
+    return dict(_grouped(tuple(items)))
+
+
+@lru_cache(maxsize=8)
+def _grouped(items: tuple[VideoItem, ...]) -> dict[str, str]:
     if not items:
         return {}
     hashes = np.array([perceptual_hash(_middle(item)) for item in items])

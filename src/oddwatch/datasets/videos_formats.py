@@ -58,6 +58,8 @@ def _ucsd_clips(tree: Tree) -> list[VideoSet]:
     if "frame_gt.json" not in tree.names or "normal_segments_1based.json" not in tree.names:
         return []
     truth, segments = tree.json("frame_gt.json"), tree.json("normal_segments_1based.json")
+    if not isinstance(truth, dict) or not isinstance(segments, dict):
+        raise tree.wrong("frame_gt.json", None, "clip → n_frames and ranges")
     test, train = [], []
     for clip in sorted(truth, key=natural):
         video = tree.video(clip)
@@ -67,6 +69,7 @@ def _ucsd_clips(tree: Tree) -> list[VideoSet]:
         try:
             count = int(truth[clip]["n_frames"])
             listed = [v for r in truth[clip]["anomalous_ranges_1based_inclusive"] for v in r]
+            quiet = [v for r in segments.get(clip, []) for v in r]
         except (KeyError, TypeError, ValueError) as error:
             raise bad from error
         ranges = tuple(pairs(listed, bad, shift=-1))
@@ -78,7 +81,7 @@ def _ucsd_clips(tree: Tree) -> list[VideoSet]:
                 mask_store=tree.store if masks else "", masks=tuple(masks),
             )
         )  # fmt: skip
-        for first, stop in pairs([v for s in segments.get(clip, []) for v in s], bad, shift=-1):
+        for first, stop in pairs(quiet, bad, shift=-1):
             train.append(
                 VideoItem(
                     f"{clip}[{first}:{stop}]", **common, split="train", label=0, n_frames=stop - first,
@@ -301,6 +304,8 @@ def _frame_gt(tree: Tree) -> list[VideoSet]:
         items = []
         for number, row in enumerate(tree.rows("ucf_crime_test_290.csv"), 2):
             bad = tree.wrong("ucf_crime_test_290.csv", number, "n_frames, start1, end1, start2, end2")
+            if not {"video", "class", "n_frames"} <= set(row):
+                raise bad
             ranges = tuple(pairs([row.get(c) for c in ("start1", "end1", "start2", "end2")], bad))
             items.append(_labelled(row["video"], row["class"], _whole(row["n_frames"]), ranges))
         sets.append(_set(tree, [], items, "frame_gt", note, category="ucf_crime"))
@@ -308,9 +313,13 @@ def _frame_gt(tree: Tree) -> list[VideoSet]:
         items = []
         for row in tree.json("xd_violence_test_800.json"):
             bad = tree.wrong("xd_violence_test_800.json", None, f"frame pairs of {row}"[:200])
-            ranges = tuple(pairs(row["temporal_label"] or (), bad)) if str(row["label"]) == "1" else ()
-            kinds = dict.fromkeys(str(c[0]) for c in row.get("multiclass") or ())
-            items.append(_labelled(row["video"], "-".join(kinds), _whole(row["n_frames"]), ranges))
+            try:
+                listed = (row["temporal_label"] or ()) if str(row["label"]) == "1" else ()
+                kinds = dict.fromkeys(str(c[0]) for c in row.get("multiclass") or ())
+                name, count = str(row["video"]), _whole(row["n_frames"])
+            except (KeyError, TypeError, IndexError, AttributeError) as error:
+                raise bad from error
+            items.append(_labelled(name, "-".join(kinds), count, tuple(pairs(listed, bad))))
         sets.append(_set(tree, [], items, "frame_gt", note, category="xd_violence"))
     if "shanghaitech_test.json" in tree.names:
         strings = _strings(tree, "shanghaitech_test.json")

@@ -71,8 +71,9 @@ def _read(path: str, stamp: tuple[int, int]) -> Mapping[str, TrackTable]:
         raise InputError(path, f"expected numbers in {', '.join(COLUMNS[1:])}: {error}") from error
     if not np.isfinite(box).all() or (len(frame) and frame.min() < 0):
         raise InputError(path, "expected finite boxes and frames from 0")
-    order = np.lexsort((track, frame, videos))
-    names, starts = np.unique(videos[order], return_index=True)
+    names, code = np.unique(videos, return_inverse=True)
+    order = np.lexsort((track, frame, code))
+    starts = np.searchsorted(code[order], np.arange(len(names)))
     tables = {}
     for name, rows in zip(names, np.split(order, starts[1:]), strict=True):
         tables[str(name)] = TrackTable(

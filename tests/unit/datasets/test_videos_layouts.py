@@ -313,6 +313,31 @@ def test_broken_tables_are_told_by_name(tmp_path):
         read_video_sets(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "truth",
+    [[], {"a": {}}, {"a": {"n_frames": 9, "anomalous_ranges_1based_inclusive": 3}},
+     {"a": {"n_frames": 9, "anomalous_ranges_1based_inclusive": [[7, 3]]}}],
+)  # fmt: skip
+def test_ranges_that_are_none_are_refused(tmp_path, truth):
+    video(tmp_path / "a.avi")
+    text(tmp_path / "frame_gt.json", json.dumps(truth))
+    text(tmp_path / "normal_segments_1based.json", json.dumps({"a": [[1, 2]]}))
+    with pytest.raises(InputError, match=r"frame_gt\.json"):
+        read_video_sets(tmp_path)
+
+
+def test_lists_of_labels_without_footage(tmp_path):
+    text(tmp_path / "xd_violence_test_800.json", json.dumps([
+        {"video": "v", "n_frames": 50, "label": "1", "temporal_label": [5, 60], "multiclass": [["G", 5, 60]]},
+        {"video": "w", "n_frames": 50, "label": "0", "temporal_label": [], "multiclass": None},
+    ]))  # fmt: skip
+    assert shape(only(tmp_path)) == {"v": (1, ((5, 50),)), "w": (0, ())}
+    for bad in ([{}], [3], [{"video": "v", "n_frames": 5, "label": "1", "temporal_label": ["x", 1]}]):
+        text(tmp_path / "xd_violence_test_800.json", json.dumps(bad))
+        with pytest.raises(InputError, match=r"xd_violence_test_800\.json"):
+            read_video_sets(tmp_path)
+
+
 def test_sets_of_a_folder_above_are_all_found(tmp_path):
     for name in ("one", "two"):
         video(tmp_path / name / "eval.avi", 3)
