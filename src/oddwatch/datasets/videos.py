@@ -234,14 +234,22 @@ def read_video_sets(folder: str | Path, *, seed: int = 0) -> list[VideoSet]:
 
 
 def _below(path: Path, seed: int, depth: int) -> list[VideoSet]:
+    """The sets of a folder and of those folders in it that they do not use; where all lies in one folder that is a set by
+    itself, that set."""
     from oddwatch.datasets.videos_formats import read_tree
 
-    if found := read_tree(Tree(path), seed):
-        return found
+    found = read_tree(Tree(path), seed)
     if depth == _DEEPEST:
-        return []
+        return found
+    items = [i for s in found for i in (*s.train, *s.test) if i.store == str(path)]
+    used = {file.partition("/")[0] for i in items for file in (*i.files, i.tracks) if file}
     children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
-    return [one for child in children if not child.is_symlink() for one in _below(child, seed, depth + 1)]
+    children = [child for child in children if not child.is_symlink()]
+    inner = [child for child in children if used == {child.name}]
+    if inner and (better := _below(inner[0], seed, depth + 1)):
+        found = better
+    rest = [child for child in children if child.name not in used]
+    return found + [one for child in rest for one in _below(child, seed, depth + 1)]
 
 
 __all__ = ["TrackTable", "VideoItem", "VideoSet", "clip_of", "read_video_sets", "runs", "spans_of"]

@@ -222,7 +222,7 @@ def _ranges_json(tree: Tree) -> list[VideoSet]:
 def _label_lines(tree: Tree) -> list[VideoSet]:
     """``NAME_labels.csv`` with a 0 or 1 a line beside video ``NAME``; the videos without labels are normal ones."""
     test, labelled = [], set()
-    for name in tree.ending("_labels.csv"):
+    for name in (n for n in tree.ending("_labels.csv") if "/" not in n):
         video = tree.video(stem(name).removesuffix("_labels"))
         lines = tree.text(name).split() if video is not None else []
         if video is None or not lines or not set(lines) <= {"0", "1"}:
@@ -233,7 +233,7 @@ def _label_lines(tree: Tree) -> list[VideoSet]:
             VideoItem(stem(video), tree.store, (video,), "test", int(values.any()), n_frames=len(values),
                       ranges=runs(values))
         )  # fmt: skip
-    others = sorted(n for names in tree.videos.values() for n in names if n not in labelled)
+    others = sorted(n for s in tree.videos.values() for n in s if "/" not in n and n not in labelled)
     train = [VideoItem(stem(n), tree.store, (n,), "train", 0, ranges=()) for n in others]
     return [_set(tree, train, test, "label_lines", "videos without labels to learn from")] if test else []
 
@@ -241,7 +241,7 @@ def _label_lines(tree: Tree) -> list[VideoSet]:
 def _tracks(tree: Tree) -> list[VideoSet]:
     """Tables ``X_train`` and ``X_test`` of boxes; frame labels of whole videos from the sets that lie beside."""
     sets = []
-    for test_name in tree.ending("_test.parquet", "_test.csv"):
+    for test_name in (n for n in tree.ending("_test.parquet", "_test.csv") if "/" not in n):
         head, ending = test_name.rsplit("_test", 1)
         train_name = f"{head}_train{ending}"
         if train_name not in tree.names or (ending == ".csv" and not _is_tracks(tree, test_name)):

@@ -8,7 +8,7 @@
 | ubnormal | ``SceneN/{normal,abnormal}_scene_N_scenario_M.mp4`` and the lists of names |
 | ucf_crime | ``Temporal_Anomaly_Annotation*.txt`` and, for training, ``Anomaly_Train.txt`` |
 | xd_violence | ``annotations.txt`` beside videos named ``…_label_B1-0-0`` |
-| msad | an annotation CSV beside videos, ``MSAD_normal_*`` among them |
+| msad | videos ``MSAD_normal_*`` and an annotation CSV or ``*.list`` |
 """
 
 from __future__ import annotations
@@ -151,9 +151,8 @@ def _vector(tree: Tree, name: str) -> np.ndarray:
 
 def _ubnormal(tree: Tree) -> list[VideoSet]:
     """UBnormal: one-class, the normal training videos are learnt; the abnormal ones too where labels are used."""
-    videos = {
-        s: n[0] for s, n in tree.videos.items() if re.fullmatch(r"(ab)?normal_scene_\d+_scenario_?\w*", s)
-    }
+    placed = re.compile(r"Scene\d+/(?:ab)?normal_scene_\d+_scenario_?\w*\.\w+")
+    videos = {stem(n): n for names in tree.videos.values() for n in names if placed.fullmatch(n)}
     if not videos:
         return []
     splits: dict[str, str] = {}
@@ -280,6 +279,8 @@ def _msad(tree: Tree) -> list[VideoSet]:
                 told.setdefault(stem(video), []).extend((a, b + 1) for a, b in pairs([start, end], bad))
     lists = {n: {stem(w).removesuffix("_i3d") for w in tree.text(n).split()} for n in tree.ending(".list")}
     second = {s for n, names in lists.items() if "test" in n.lower() for s in names}
+    if not told and not lists:
+        return []
     train, test = list[VideoItem](), list[VideoItem]()
     for clip, videos in sorted(tree.videos.items(), key=lambda pair: natural(pair[0])):
         normal = clip.lower().startswith("msad_normal")

@@ -343,3 +343,16 @@ def test_sets_of_a_folder_above_are_all_found(tmp_path):
         video(tmp_path / name / "eval.avi", 3)
         text(tmp_path / name / "eval_labels.csv", "0\n1\n0\n")
     assert [s.category for s in read_video_sets(tmp_path)] == ["one", "two"]
+
+
+def test_sets_beside_each_other_are_not_mixed(tmp_path):
+    for name in ("Normal_Videos001_x264", "Abuse028_x264"):
+        named(tmp_path / "crime" / "Videos" / f"{name}.mp4")
+    text(tmp_path / "crime" / "Temporal_Anomaly_Annotation.txt", "Abuse028_x264.mp4 Abuse 1 5 -1 -1\n")
+    named(tmp_path / "drawn" / "Scene1" / "normal_scene_1_scenario_1.mp4")
+    stills(tmp_path / "ped" / "Train" / "Train001", 2)
+    stills(tmp_path / "ped" / "Test" / "Test001", 2)
+    found = read_video_sets(tmp_path)
+    assert [(s.category, s.layout) for s in found] == [
+        ("crime", "ucf_crime"), ("drawn", "ubnormal"), ("ped", "ucsd"),
+    ]  # fmt: skip
