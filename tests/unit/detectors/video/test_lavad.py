@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from oddwatch.core import UNKNOWN, InputError
+from oddwatch.detectors.kept import read
 from oddwatch.detectors.video.lavad import LAVAD, distinct, nearest
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.language.scripted import FunctionModel, ScriptedModel
@@ -162,3 +163,10 @@ def test_arguments_are_checked():
         LAVAD(dual=TableOfBoth())
     with pytest.raises(InputError, match="captions"):
         LAVAD().curve(Notes("clip", (2, 2), np.arange(3.0)))
+
+
+def test_arguments_are_kept_and_models_are_not(tmp_path):
+    table = Table(x=[1, 0])
+    LAVAD(k=3, role="crime", sentences=table, chat=FunctionModel(lambda q: "")).fit([]).save(tmp_path)
+    again = LAVAD(**read(tmp_path).arguments)
+    assert (again.k, again.role, again.chat, again.sentences) == (3, "crime", None, None)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from oddwatch.core import UNKNOWN, InputError
+from oddwatch.detectors.kept import read
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.trlc import TRLC, accuracy, vote, write_rules
 from oddwatch.language.scripted import FunctionModel, ScriptedModel
@@ -165,3 +166,9 @@ def test_arguments_are_checked():
         TRLC().curve(Notes("clip", (2, 2), np.arange(3.0)))
     with pytest.raises(InputError, match="captions"):
         TRLC().curve(Notes("clip", (2, 2), np.arange(3.0), looked=np.arange(3)))
+
+
+def test_rules_are_kept_and_models_are_not(tmp_path):
+    TRLC(rules=RULES, chat=FunctionModel(lambda q: said(1))).fit([]).save(tmp_path)
+    again = TRLC(**read(tmp_path).arguments)
+    assert again.rules == RULES and again.chat is None and again.also == ()
