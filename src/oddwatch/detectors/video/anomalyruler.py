@@ -57,6 +57,16 @@ def smoothed(first: np.ndarray, alpha: float, reach: int, tau: float | None = No
     return majority(average, level, reach)
 
 
+def doubly_right(decisions: Sequence[bool], reasons: Sequence[bool]) -> dict[str, float]:
+    """Shares of frames by whether the decision (first letter) and the reason given (second) are right or wrong: RR, RW, WR, WW,
+    which sum to 1. Raises InputError for none, or not as many of one as of the other."""
+    decided, reasoned = np.asarray(decisions, bool), np.asarray(reasons, bool)
+    if not decided.size or decided.shape != reasoned.shape:
+        raise InputError("reasons", f"expected one for each of {decided.size} decisions, one or more")
+    cells = {"RR": (True, True), "RW": (True, False), "WR": (False, True), "WW": (False, False)}
+    return {name: float(((decided == d) & (reasoned == r)).mean()) for name, (d, r) in cells.items()}
+
+
 @dataclass(kw_only=True, eq=False)
 class AnomalyRuler(VideoDetector):
     """Rules from ``n`` batches of ``batch`` normal captions, of which a normal one needs ``least`` votes (None: half).

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oddwatch.core import UNKNOWN, InputError
-from oddwatch.detectors.video.anomalyruler import AnomalyRuler, smoothed
+from oddwatch.detectors.video.anomalyruler import AnomalyRuler, doubly_right, smoothed
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.rules import RuleBook
 from oddwatch.language.scripted import FunctionModel
@@ -129,6 +129,17 @@ def test_without_a_model_rules_are_what_normal_captions_speak_of(tmp_path):
     again.fitted = True
     np.testing.assert_array_equal(again.curve(test).values, curve.values)
     assert detector.curve(watched()).values.shape == (0,)
+
+
+def test_doubly_right_is_four_cells_that_sum_to_one():
+    """The published 100 frames: 83 right for the right reason, 1, 15 and 1."""
+    decisions = [True] * 84 + [False] * 16
+    reasons = [True] * 83 + [False] + [True] * 15 + [False]
+    cells = doubly_right(decisions, reasons)
+    assert cells == {"RR": 0.83, "RW": 0.01, "WR": 0.15, "WW": 0.01}
+    assert sum(cells.values()) == pytest.approx(1)
+    with pytest.raises(InputError, match="reasons"):
+        doubly_right([True], [])
 
 
 def test_captions_are_needed():
