@@ -114,14 +114,17 @@ def scaled(x: np.ndarray, learnt: Mapping[str, np.ndarray]) -> np.ndarray:
     """Features (K, N, D) at the learnt mean and deviation, float32; columns that were standardised are cut at ``FAR``.
 
     Raises:
-        InputError: another width than was learnt.
+        InputError: another width than was learnt, or features that are no numbers.
     """
     mean, deviation = learnt["mean"], learnt["deviation"]
     if x.shape[-1] != len(mean):
         raise InputError("features", f"are {x.shape[-1]} wide, the detector has learnt {len(mean)}")
+    out = np.asarray(x, np.float32)
+    if not np.isfinite(out).all():
+        raise InputError("features", "expected finite numbers", "look for damaged files of features")
     if not mean.any() and (deviation == 1).all():
-        return np.asarray(x, np.float32)
-    return np.clip((np.asarray(x, np.float32) - mean) / deviation, -FAR, FAR)
+        return out
+    return np.clip((out - mean) / deviation, -FAR, FAR)
 
 
 def pooled(bag: np.ndarray, learnt: Mapping[str, np.ndarray], how: Pooling) -> np.ndarray:

@@ -20,6 +20,9 @@ Rule = Literal["sixteenth+1", "sixteenth", "tenth"]
 HELD_FROM = 10
 """Clips are held out to end the training by where each kind has so many."""
 
+LEAST = 1e-3
+"""Held-out loss must fall by more than this to count: on its way to 0 it says nothing about segments any more."""
+
 
 # -- which segments ----------------------------------------------------------------------------------------------------
 
@@ -74,9 +77,16 @@ def rank_hinge(anomalous: Any, normal: Any) -> Any:
     return gap.clamp(min=0).sum(0).mean()
 
 
+def bce(torch: Any, scores: Any, truth: Any) -> Any:
+    """Mean cross-entropy of ``scores`` in [0, 1] with ``truth``; no number where scores are none, for :func:`train` to report."""
+    if not bool(torch.isfinite(scores).all()):
+        return scores.sum()
+    return torch.nn.functional.binary_cross_entropy(scores, truth)
+
+
 def topk_bce(torch: Any, scores: Any, y: Any, k: int, by: Any = None) -> Any:
     """Cross-entropy of the bags' mean of k segments, chosen by the largest ``by``, and their labels ``y`` (b,)."""
-    return torch.nn.functional.binary_cross_entropy(topk_mean(scores, k, by), y)
+    return bce(torch, topk_mean(scores, k, by), y)
 
 
 def magnitude(anomalous: Any, normal: Any, margin: float = 100.0) -> Any:
@@ -109,7 +119,7 @@ def triplet(torch: Any, anchor: Any, positive: Any, negative: Any, margin: float
 
 def pseudo_bce(torch: Any, scores: Any, pseudo: Any) -> Any:
     """Cross-entropy of every segment's score with what a rule says it should be, ``pseudo`` (b, T) in [0, 1]."""
-    return torch.nn.functional.binary_cross_entropy(scores, pseudo)
+    return bce(torch, scores, pseudo)
 
 
 # -- training ----------------------------------------------------------------------------------------------------------
@@ -175,7 +185,7 @@ def train(
         net.eval()
         with torch.no_grad():
             now = float(measure(*apart))
-        if now < best:
+        if now < best - LEAST:
             best, kept, waited = now, _copy(net), 0
         else:
             waited += 1

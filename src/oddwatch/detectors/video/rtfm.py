@@ -190,7 +190,7 @@ def objective(torch: Any, scores: Any, found: Any, y: Any, k: int, margin: float
     size = lengths(found)
     size = size * drop(torch.ones_like(size))
     at = mil.top(size, k)
-    bag = torch.nn.functional.binary_cross_entropy(scores.gather(1, at).mean(1), y)
+    bag = mil.bce(torch, scores.gather(1, at).mean(1), y)
     crops = found.shape[1]
     mean = mil.gathered(found.flatten(0, 1), at.repeat_interleave(crops, 0)).mean(1)
     half, split = len(scores) // 2, len(mean) // 2

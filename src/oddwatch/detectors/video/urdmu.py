@@ -10,7 +10,7 @@ Needs clips labelled as a whole, and torch.
 
 Differs from the paper: the features are those of :mod:`~oddwatch.detectors.video.snippets`, some 400 numbers instead of I3D's
 1024, brought to unit deviation, and there are hundreds of clips instead of 1610: width 128 (512), at most 32 segments (200), 16
-clips of each kind a step (64), 100 steps at 5e-4 (3000 at 1e-4). It over-trains: on drawn bags the segments' AUC falls while the
+clips of each kind a step (64), 100 steps at 2e-4 (3000 at 1e-4). It over-trains: on drawn bags the segments' AUC falls while the
 loss still does, so held-out clips end the training (the code chooses among test results every 10 steps). ``PAPER`` holds the
 full size for published features. While training a clip shows one crop at a time; at test the crops' scores are averaged. The
 distance term reads the drawn read-out of the normal memory; the Kullback-Leibler sum runs over time, not over features, as in
@@ -63,7 +63,7 @@ class URDMU(bags.LearnsFromBags, VideoDetector):
     hidden: int = 32
     steps: int = 100
     batch: int = 16
-    lr: float = 5e-4
+    lr: float = 2e-4
     decay: float = 5e-5
     held: float = 0.2
     learnt: bags.Arrays = field(default_factory=dict, init=False, repr=False)
@@ -210,13 +210,13 @@ def distance(far: Any, near: Any, margin: float = MARGIN) -> Any:
 
 def objective(torch: Any, out: dict[str, Any], y: Any, k: int) -> Any:
     """The loss of what ``both`` gave for a batch with labels ``y`` (2b,), normal half first."""
-    bce, unit = torch.nn.functional.binary_cross_entropy, torch.nn.functional.normalize
+    unit = torch.nn.functional.normalize
     one, zero = torch.ones_like(out["n_n"]), torch.zeros_like(out["n_n"])
     memory = (
-        bce(mil.topk_mean(out["a_a"], k), one[:, 0])
-        + bce(mil.topk_mean(1 - out["a_n"], k), one[:, 0])
-        + bce(out["n_n"], one)
-        + bce(out["n_a"], zero)
+        mil.bce(torch, mil.topk_mean(out["a_a"], k), one[:, 0])
+        + mil.bce(torch, mil.topk_mean(1 - out["a_n"], k), one[:, 0])
+        + mil.bce(torch, out["n_n"], one)
+        + mil.bce(torch, out["n_a"], zero)
     )
     most_n, most_a = mil.top(out["n_n"], k), mil.top(out["a_a"], k)
     anchor = mil.gathered(out["n"], most_n).mean(1)
