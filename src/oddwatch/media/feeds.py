@@ -60,6 +60,8 @@ def rtsp(url: str, stopped: threading.Event, limits: Limits, timeout: float, tra
         "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto",
         "analyzeduration": "1000000",
         "probesize": "500000",
+        # Without this it waits for twenty pictures to guess a rate that nobody asks for.
+        "fpsprobesize": "0",
         "fflags": "nobuffer",
         "reorder_queue_size": "0" if transport == "tcp" else "64",
     }

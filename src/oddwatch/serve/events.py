@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -165,13 +165,17 @@ class Joiner:
         """All events are over: nothing will come any more."""
         return [c for seen in self._cameras.values() for c in self._closed(seen, list(seen.events))]
 
-    def state(self) -> dict[str, Any]:
-        """What has been told and is not over, as JSON: so that a restarted watch does not tell it again."""
+    def state(self, told: Container[str] | None = None) -> dict[str, Any]:
+        """What has been told and is not over, as JSON: so that a restarted watch does not tell it again.
+
+        ``told``: only the events with these ids are known to have been.
+        """
         out: dict[str, Any] = {}
         for name, seen in self._cameras.items():
-            told = [_to_json(e) for e in seen.events.values() if e.told] + seen.before
-            if told:
-                out[name] = told
+            sure = [e for e in seen.events.values() if e.told and (told is None or e.id in told)]
+            told_here = [_to_json(e) for e in sure] + seen.before
+            if told_here:
+                out[name] = told_here
         return out
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -166,6 +166,9 @@ class _Watch:
             for s in streams
         }
         self.whole: set[str] = set()
+        self.published: set[str] = set()
+        self.restored: frozenset[str] | set[str] = frozenset()
+        self.unsaved = False
         self.frames = self.looks = self.alerts = self.failures = 0
         self.began = self.beat = time.monotonic()
         self.kept_at = self.told_at = 0.0
@@ -266,13 +269,12 @@ class _Watch:
             if over:
                 self.recorder.put(alert, shots, tell=self.options.closings)
                 self.whole.discard(event.id)
+                self.unsaved = True
             else:
                 self.recorder.put(alert, shots, event.frame)
                 event.frame = None
                 self.alerts += 1
                 self.board.add("oddwatch_alerts_total", camera=event.camera)
-        if changes:
-            self._save()
 
     def _complete(self, stream: Stream, events: Sequence[Event], at: float) -> None:
         """Write the clip of an event that has lasted as long as a clip may, while its first pictures are still there."""
@@ -283,15 +285,21 @@ class _Watch:
                 self.recorder.put(Alert.of(event, stream.name, False), shots, tell=False)
 
     def _publish(self, alert: Alert) -> None:
-        """Runs in the recorder's thread."""
+        """Runs in the recorder's thread. Only what is on disk for all counts as told: after a crash in between it is told
+        again rather than never."""
         self.lines.add(alert)
         for delivery in self.options.deliveries:
             delivery.put(alert)
+        if alert.state == "open":
+            self.published.add(alert.id)
+        self.unsaved = True
         if self.on_alert is not None:
             self.on_alert(alert)
 
     def _housekeeping(self) -> None:
         now = self.beat = time.monotonic()
+        if self.unsaved:
+            self._save()
         if now - self.told_at >= 1.0:
             self.told_at = now
             self.options.budget.present([s.camera for s in self.streams if s.state.doing == "live"])
@@ -340,15 +348,23 @@ class _Watch:
         return well, {"cameras": told, "waiting": waiting, "quiet_seconds": round(quiet, 3)}
 
     def _save(self) -> None:
+        self.unsaved = False
+        going = {e.id for s in self.streams for e in self.joiner.events(s.camera) if e.told}
+        # Events that were over before they were told would stay for ever.
+        for gone in self.published - going - self.restored:
+            self.published.discard(gone)
         part = self.state.with_name(".open.json.part")
-        part.write_text(json.dumps(self.joiner.state()), "utf-8")
+        part.write_text(json.dumps(self.joiner.state(self.published)), "utf-8")
         part.replace(self.state)
 
     def _restore(self) -> None:
         if not self.state.exists():
             return
         try:
-            self.joiner.restore(json.loads(self.state.read_text("utf-8")))
+            before = json.loads(self.state.read_text("utf-8"))
+            self.joiner.restore(before)
+            self.restored = {e["id"] for entries in before.values() for e in entries}
+            self.published |= self.restored
         except (OSError, ValueError, OddwatchError) as error:
             # Losing it costs a second alert of what still goes on; refusing to watch would cost all.
             log.warning("%s is not used: %s", printable(self.state), error)
@@ -358,8 +374,8 @@ class _Watch:
             stream.stop(0.0)
         for stream in self.streams:
             stream.stop(1.0)
-        self._save()
         self.recorder.stop()
+        self._save()
         until = time.monotonic() + self.options.flush
         for delivery in self.options.deliveries:
             delivery.stop(max(0.0, until - time.monotonic()))
