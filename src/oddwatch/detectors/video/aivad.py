@@ -26,34 +26,20 @@ pose are not scored by it. Where all normals have equal scores the scale keeps t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from oddwatch.core import Box, Curve, InputError, Place
+from oddwatch.core import Curve, InputError
+from oddwatch.detectors.video.attributes import CUES, Attribute, attribute, curve_of, gathered
 from oddwatch.detectors.video.base import VideoDetector
-from oddwatch.detectors.video.density import LIMIT, Arrays, Mixture, Neighbours, pieces
-from oddwatch.detectors.video.notes import Notes, Objects
-from oddwatch.detectors.video.poses import KNOWN
-from oddwatch.media.flow import flow_histogram
-from oddwatch.scoring.curves import gaussian
-from oddwatch.scoring.relate import Scale, minmax, to_frames
+from oddwatch.detectors.video.density import LIMIT, Arrays, Mixture, Neighbours
+from oddwatch.detectors.video.notes import Notes
+from oddwatch.scoring.relate import Scale, minmax
 
 log = logging.getLogger(__name__)
-CUES = ("velocity", "pose", "deep")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Attribute:
-    """One attribute of a clip's objects: ``rows`` (n, D), the ``frame`` (n,) and object ``index`` (n,) each is of (-1: the
-    whole frame), and the frames ``known`` (N,) bool that it was looked at on."""
-
-    rows: np.ndarray
-    frame: np.ndarray
-    index: np.ndarray
-    known: np.ndarray
 
 
 @dataclass(kw_only=True, eq=False)
@@ -97,18 +83,16 @@ class AIVAD(VideoDetector):
     def _fit(self, normal: Sequence[Notes], labels: Sequence[int] | None) -> None:
         self.densities, self.scales = {}, {}
         for cue in self.cues:
-            found = [
-                (i, a) for i, notes in enumerate(normal) if (a := self._attribute(cue, notes)) is not None
-            ]
-            found = [(i, a) for i, a in found if len(a.rows)]
-            if not found:
+            found = gathered([self._attribute(cue, notes) for notes in normal])
+            if found is None:
                 log.warning("%s: the notes of normal clips carry no %s, it is left out", self.NAME, cue)
                 continue
-            rows = np.concatenate([a.rows for _, a in found])
-            clip = np.concatenate([np.full(len(a.rows), i) for i, a in found])
-            self._learn(cue, rows, pieces(clip, np.concatenate([a.frame for _, a in found])))
+            self._learn(cue, *found)
         if not self.densities:
             raise InputError("normal", f"the notes carry none of {', '.join(self.cues)}", "watch for objects")
+
+    def _attribute(self, cue: str, notes: Notes) -> Attribute | None:
+        return attribute(cue, notes, bins=self.bins, by_height=self.by_height)
 
     def _learn(self, cue: str, rows: np.ndarray, groups: np.ndarray) -> None:
         density: Mixture | Neighbours
@@ -120,93 +104,13 @@ class AIVAD(VideoDetector):
         self.scales[cue] = minmax(density.held_out(), 1.0 if cue == "deep" else self.percentile / 100)
 
     def _curve(self, notes: Notes) -> Curve:
-        cues: dict[str, np.ndarray] = {}
-        best: dict[int, Place] = {}
-        for cue in (c for c in self.cues if c in self.densities):
-            of = self._attribute(cue, notes)
-            if of is None:
+        scored = {}
+        for cue, density in self.densities.items():
+            if (of := self._attribute(cue, notes)) is None:
                 log.info("%s: the notes of %s carry no %s, it is left out", self.NAME, notes.name, cue)
-                continue
-            raw = self.densities[cue].score(of.rows)
-            cues[cue] = gaussian(self._framed(cue, of, raw, len(notes)), self.sigma)
-            for place in self._places(cue, of, self.scales[cue](raw), notes.objects):
-                if place.index not in best or place.score > best[place.index].score:
-                    best[place.index] = place
-        values = np.sum(list(cues.values()), axis=0) if cues else np.zeros(len(notes))
-        return Curve(notes.name, notes.times, values, cues, tuple(best[i] for i in sorted(best)))
-
-    def _framed(self, cue: str, of: Attribute, raw: np.ndarray, total: int) -> np.ndarray:
-        """(total,) scaled: the highest score of each frame's objects, along straight lines where it was not looked at."""
-        scale = self.scales[cue]
-        empty = 0.0 if cue == "pose" else scale.offset
-        at = np.flatnonzero(of.known)
-        if not len(at):
-            return np.zeros(total)
-        framed = to_frames(of.frame, raw, total, how="max", fill=empty)
-        return np.interp(np.arange(total), at, scale(framed[at]))
-
-    @staticmethod
-    def _places(cue: str, of: Attribute, scaled: np.ndarray, objects: Objects) -> Iterator[Place]:
-        """The highest object of each frame."""
-        order = np.lexsort((-scaled, of.frame))
-        first = order[np.unique(of.frame[order], return_index=True)[1]]
-        for i in first:
-            row, score = int(of.index[i]), float(scaled[i])
-            if row < 0:
-                yield Place(int(of.frame[i]), cue, score)
-                continue
-            track = int(objects.track[row])
-            box = Box(*(float(v) for v in objects.box[row]))
-            yield Place(int(of.frame[i]), cue, score, box, track if track >= 0 else None)
-
-    # -- attributes ----------------------------------------------------------------------------------------------
-
-    def _attribute(self, cue: str, notes: Notes) -> Attribute | None:
-        """What ``cue`` looks at, None where the notes cannot tell."""
-        if cue == "velocity":
-            return self._velocity(notes)
-        return self._pose(notes) if cue == "pose" else self._deep(notes)
-
-    def _velocity(self, notes: Notes) -> Attribute | None:
-        objects = notes.objects
-        index = np.flatnonzero(np.isfinite(objects.velocity).all(1))
-        rows = objects.velocity[index].astype(np.float64)
-        if self.by_height and notes.size[0] > 0:
-            tall = (objects.box[index, 3] - objects.box[index, 1]) / notes.size[0]
-            rows[objects.person[index]] /= np.maximum(tall, 1e-3)[objects.person[index], None]
-        empty = np.flatnonzero(_free(len(notes), objects.frame))
-        empty = empty[empty > 0] if notes.has("motion") else empty[:0]
-        if not len(index) and not len(empty):
-            return None
-        whole = [flow_histogram(notes.motion[i, :, :, 1:3]) for i in empty]
-        rows = np.concatenate([rows, np.array(whole).reshape(len(empty), rows.shape[1])])
-        if self.bins == 1:
-            rows = rows.sum(1, keepdims=True)
-        return _attribute(rows, objects.frame[index], index, empty, len(notes))
-
-    def _pose(self, notes: Notes) -> Attribute | None:
-        rows, index = normalised(notes.objects.pose)
-        if not len(index) and not notes.has("people"):
-            return None
-        found = _attribute(rows, notes.objects.frame[index], index, np.zeros(0, np.int64), len(notes))
-        found.known[notes.looked if len(notes.looked) else slice(None)] = True
-        return found
-
-    def _deep(self, notes: Notes) -> Attribute | None:
-        objects = notes.objects
-        width = objects.deep.shape[1]
-        index = np.flatnonzero(np.isfinite(objects.deep).all(1)) if width else np.zeros(0, np.int64)
-        rows = objects.deep[index].astype(np.float64)
-        layer = next((v for v in notes.tokens.values() if len(v) and width in (0, v.shape[2])), None)
-        if layer is None and not len(index):
-            return None
-        empty, whole = np.zeros(0, np.int64), rows[:0]
-        if layer is not None:
-            rows = rows.reshape(len(index), layer.shape[2])
-            bare = _free(len(notes), objects.frame)[notes.looked]
-            empty, whole = notes.looked[bare], layer[bare].mean(1, dtype=np.float32).astype(np.float64)
-        rows = np.concatenate([rows, whole])
-        return _attribute(rows, objects.frame[index], index, empty, len(notes))
+            else:
+                scored[cue] = of, density.score(of.rows)
+        return curve_of(notes, scored, self.scales, self.sigma)
 
     # -- keeping -------------------------------------------------------------------------------------------------
 
@@ -223,41 +127,7 @@ class AIVAD(VideoDetector):
             if f"{cue}.scale" not in arrays:
                 continue
             own = {n.removeprefix(f"{cue}."): v for n, v in arrays.items() if n.startswith(f"{cue}.")}
-            self.scales[cue] = Scale(*(float(v) for v in own.pop("scale")), "of normals")
+            offset, unit = own.pop("scale")
+            self.scales[cue] = Scale(float(offset), float(unit), "of training scores")
             kept = Mixture.restored(own) if cue == "velocity" else Neighbours.restored(own, self.k)
             self.densities[cue] = kept
-
-
-def _free(frames: int, taken: np.ndarray) -> np.ndarray:
-    """(frames,) bool: frames without an object."""
-    out = np.ones(frames, bool)
-    out[taken] = False
-    return out
-
-
-def _attribute(
-    rows: np.ndarray, frame: np.ndarray, index: np.ndarray, empty: np.ndarray, total: int
-) -> Attribute:
-    """Of objects and, after these, of whole frames ``empty``."""
-    frames = np.concatenate([frame, empty]).astype(np.int64)
-    known = np.zeros(total, bool)
-    known[frames] = True
-    return Attribute(rows, frames, np.concatenate([index, np.full(len(empty), -1)]).astype(np.int64), known)
-
-
-def normalised(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 34) poses without place and size, and which (n,) of ``pose`` (K, 17, 3) they are: those with ``KNOWN`` keypoints.
-
-    Less the middle of the keypoints' extent, over its larger side; unknown keypoints lie in the middle.
-    """
-    points = np.asarray(pose[:, :, :2], np.float64)
-    known = np.isfinite(points).all(2)
-    index = np.flatnonzero(known.sum(1) >= KNOWN)
-    points, known = points[index], known[index]
-    if not len(index):
-        return np.zeros((0, 2 * pose.shape[1])), index
-    low = np.where(known[..., None], points, np.inf).min(1)
-    high = np.where(known[..., None], points, -np.inf).max(1)
-    side = np.maximum((high - low).max(1), 1e-9)
-    moved = (points - ((low + high) / 2)[:, None]) / side[:, None, None]
-    return np.where(known[..., None], moved, 0.0).reshape(len(index), -1), index

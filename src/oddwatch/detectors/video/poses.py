@@ -146,7 +146,7 @@ def _filled(
         if known.any() and not known.all():
             for c in (0, 1):
                 points[~known, j, c] = np.interp(step[~known], step[known], points[known, j, c])
-    never = ~np.isfinite(points).all(2)
+    never = np.isnan(points).sum(2) > 0
     if never.any():
         middle = np.nanmean(points, axis=1, keepdims=True)
         points = np.where(never[..., None], middle, points)

@@ -118,10 +118,7 @@ class FramePrediction(VideoDetector):
         places: list[Place] = []
         if reach.count(len(notes.small)):
             with seeded(self.seed, "FFP") as torch:
-                net = self.network(torch)
-                weights = {n: torch.from_numpy(v.copy()) for n, v in self.net.items()}
-                net.load_state_dict(weights, strict=False)
-                net.eval()
+                net = prednet.restored(torch, self.network(torch), self.net)
                 for at, clip, true in reach.all(torch, notes.small):
                     predicted, wanted = drawn(torch, net, clip)[:, 0], grey(true[:, 0])
                     values[at] = self._errors(predicted, wanted) - self.usual

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from oddwatch.core import InputError
+from oddwatch.core import InputError, ModelError
 
 Term = Callable[[Any, Any, Any], Any]
 """``term(predicted, true, clip)``: frames (B, heads, C, H, W) twice and the clip (B, T, C, H, W), to one number."""
@@ -224,3 +224,15 @@ def train(
             wrong.backward()
             against.step()
     return losses
+
+
+def restored(torch: Any, net: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """``net`` with the weights and running statistics ``arrays`` (see :func:`oddwatch.detectors.image.heads.arrays_of`), ready
+    to score. Raises ModelError: one is missing or of another shape, so they are of a network made with other arguments."""
+    weights = {}
+    for name, value in net.state_dict().items():
+        if value.ndim and (name not in arrays or arrays[name].shape != tuple(value.shape)):
+            raise ModelError(f"weights: {name} is missing or of another shape, the arguments do not fit them")
+        weights[name] = torch.from_numpy(arrays[name].copy()) if value.ndim else value
+    net.load_state_dict(weights)
+    return net.eval()

@@ -31,7 +31,7 @@ import numpy as np
 
 from oddwatch.core import Box, Curve, InputError, Place
 from oddwatch.detectors.image.heads import arrays_of, seeded
-from oddwatch.detectors.video import poses
+from oddwatch.detectors.video import poses, prednet
 from oddwatch.detectors.video.base import VideoDetector
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.poses import Steps, Windows
@@ -147,16 +147,13 @@ class STGNF(VideoDetector):
         """(W,) float64 negative log-likelihoods, bits a number, of normalised windows (W, 2, T, 18)."""
         with seeded(self.seed, "STG-NF") as torch, torch.no_grad():
             net = network(torch, self.window, self.blocks, self.hops)
-            weights = {n: torch.from_numpy(v.copy()) for n, v in self.flow.items() if n != "radius"}
-            net.load_state_dict(weights, strict=False)
-            for step in net:
+            for step in prednet.restored(torch, net, self.flow):
                 step.started = True
-            net.eval()
             mean = float(self.flow["radius"][0])
-            parts = [
-                nll(torch, *net(torch.from_numpy(np.ascontiguousarray(data[lo : lo + CHUNK]))), mean)
-                for lo in range(0, len(data), CHUNK)
-            ]
+            parts = []
+            for lo in range(0, len(data), CHUNK):
+                z, logdet = net(torch.from_numpy(np.ascontiguousarray(data[lo : lo + CHUNK])))
+                parts.append(nll(torch, z, logdet, mean))
             return np.concatenate([np.asarray(p.double().numpy()) for p in parts]) if parts else np.zeros(0)
 
     def _curve(self, notes: Notes) -> Curve:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from oddwatch.core import InputError
-from oddwatch.detectors.video import aivad
+from oddwatch.detectors.video import attributes
 from oddwatch.detectors.video.aivad import AIVAD
 from oddwatch.detectors.video.notes import Notes, Objects
 from oddwatch.media.flow import flow_histogram
+from oddwatch.scoring.relate import Scale
 
 STANDING = np.stack([np.linspace(-5, 5, 17) * (-1) ** np.arange(17), np.linspace(0, 40, 17)], 1)
 
@@ -75,7 +76,7 @@ def test_the_highest_object_makes_the_frame():
     """Neighbours of the specification: 1 and 9 in one frame make 9, on the scale of 1 to 9: 1."""
     detector = AIVAD(cues=("deep",), sigma=0)
     detector._learn("deep", np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([0, 1]))
-    detector.scales["deep"] = aivad.Scale(1.0, 8.0)
+    detector.scales["deep"] = Scale(1.0, 8.0)
     detector.fitted = True
     objects = Objects(
         np.zeros(2, np.int64), np.array([[0, 0, 1, 1], [5, 5, 9, 9]], np.float32), np.array([3, 4]),
@@ -88,7 +89,7 @@ def test_the_highest_object_makes_the_frame():
     assert place.box is not None and place.box.as_list() == [5, 5, 9, 9]
 
 
-@pytest.mark.parametrize("cue", aivad.CUES)
+@pytest.mark.parametrize("cue", attributes.CUES)
 def test_each_cue_finds_its_kind(fitted, cue):
     curve = fitted.curve(spoilt(clip(9), cue))
     middle = slice(32, 38)
@@ -101,7 +102,7 @@ def test_each_cue_finds_its_kind(fitted, cue):
 
 def test_the_cues_add_up(fitted):
     curve = fitted.curve(clip(9))
-    assert set(curve.cues) == set(aivad.CUES) and fitted.missing == ()
+    assert set(curve.cues) == set(attributes.CUES) and fitted.missing == ()
     assert curve.values == pytest.approx(sum(curve.cues.values()))
     assert len({p.index for p in curve.places}) == len(curve.places)
 
@@ -150,9 +151,10 @@ def test_a_frame_without_objects_is_one_object():
 def test_nobody_there_has_pose_score_zero(fitted):
     notes = clip(9)
     notes = replace(notes, objects=notes.objects.where(notes.objects.frame >= 30))
-    raw = fitted._framed("pose", fitted._attribute("pose", notes), np.ones(20), 60)
-    assert raw[:27] == pytest.approx(float(fitted.scales["pose"](0.0)))
-    assert raw[30:57] == pytest.approx(float(fitted.scales["pose"](1.0)))
+    of, scale = attributes.attribute("pose", notes), fitted.scales["pose"]
+    cue = attributes.curve_of(notes, {"pose": (of, np.ones(20))}, {"pose": scale}, 0).cues["pose"]
+    assert cue[:27] == pytest.approx(np.full(27, float(scale(0.0))))
+    assert cue[30:57] == pytest.approx(np.full(27, float(scale(1.0))))
 
 
 def test_poses_lose_place_and_size():
@@ -160,11 +162,11 @@ def test_poses_lose_place_and_size():
     pose[0, :, :2] = STANDING
     pose[1, :, :2] = 3 * STANDING + [70, 20]
     pose[2, :5, :2] = 1
-    rows, index = aivad.normalised(pose)
+    rows, index = attributes.normalised(pose)
     assert index.tolist() == [0, 1] and rows[0] == pytest.approx(rows[1], abs=1e-6)
     assert np.abs(rows).max() == pytest.approx(0.5)
     pose[0, 3, :] = np.nan
-    assert aivad.normalised(pose)[0][0].reshape(17, 2)[3].tolist() == [0, 0]
+    assert attributes.normalised(pose)[0][0].reshape(17, 2)[3].tolist() == [0, 0]
 
 
 def test_a_single_clip_is_enough():
