@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oddwatch.core import Box, Frame, InputError
+from oddwatch.core import Box, Frame, InputError, MediaError
+from oddwatch.media import clips
 from oddwatch.media.streams import Stream
 from oddwatch.media.video import Sampling, Video
 from oddwatch.serve.alerts import Alert
@@ -212,3 +213,11 @@ def test_a_watch_shows_its_numbers(tmp_path):
     watch([Stream(path, "gate", pace=True)], Asking(), options)
     assert 'oddwatch_up{camera="gate"} 1' in texts[0] and 'oddwatch_alerts_total{camera="gate"} 1' in texts[0]
     assert json.loads(texts[1])["cameras"]["gate"]["doing"] == "live"
+
+
+def test_a_clip_needs_frames_and_a_name_for_browsers(tmp_path):
+    with pytest.raises(MediaError):
+        clips.write([], tmp_path / "a.webm", 8)
+    with pytest.raises(InputError):
+        clips.write([], tmp_path / "a.avi", 8)
+    assert list(tmp_path.iterdir()) == []
