@@ -20,7 +20,7 @@ from oddwatch.bench.facts import accepted_colors
 from oddwatch.bench.oracle import SURE, true_facts
 from oddwatch.bench.subjects import Language
 from oddwatch.core import Box, Facts, Jsonable, Motion, Span
-from oddwatch.datasets.scenes.quiz import Question, told
+from oddwatch.datasets.scenes.quiz import Question, done, told
 from oddwatch.describe.atoms import INDEX, group_of, members
 from oddwatch.understand.record import Record, Spell, Statement, Steps, make
 
@@ -131,10 +131,9 @@ def true_record(
     people = told(annotations)  # type: ignore[arg-type]
     steps = {t: Steps(np.array(p.times), np.array(p.boxes, np.float64)) for t, p in people.items()}
     facts = {t: _whole(true_facts(_lasting(p.look()), language)) for t, p in people.items()}
-    atoms = cache(lambda posture, action: _atoms(posture, action, language))
+    atoms = cache(lambda *words: _atoms(words, language))
     spells = {
-        t: _spells(p.times, p.boxes, [atoms(f["posture"], tuple(f["action"])) for f in p.facts])
-        for t, p in people.items()
+        t: _spells(p.times, p.boxes, [atoms(*sorted(done(f))) for f in p.facts]) for t, p in people.items()
     }
     motions = {t: _motion(s) for t, s in steps.items()}
     times = [float(n["time"]) for n in annotations]
@@ -168,10 +167,10 @@ def _whole(facts: Facts) -> Facts:
     return Facts(facts.schema, facts.p, known)
 
 
-def _atoms(posture: str, action: tuple[str, ...], language: Language) -> frozenset[str]:
-    """Posture and actions of one moment as atoms."""
-    found = {f"posture.{posture}"} if f"posture.{posture}" in INDEX else set()
-    known: Facts = true_facts({"action": action}, language)
+def _atoms(words: tuple[str, ...], language: Language) -> frozenset[str]:
+    """Postures and actions of one moment as atoms."""
+    found = {f"posture.{w}" for w in words if f"posture.{w}" in INDEX}
+    known = true_facts({"action": [w for w in words if f"posture.{w}" not in INDEX]}, language)
     found |= {
         a
         for a, i in INDEX.items()
@@ -181,14 +180,14 @@ def _atoms(posture: str, action: tuple[str, ...], language: Language) -> frozens
 
 
 def _spells(
-    times: Sequence[float], boxes: Sequence[Sequence[float]], done: Sequence[frozenset[str]]
+    times: Sequence[float], boxes: Sequence[Sequence[float]], seen: Sequence[frozenset[str]]
 ) -> list[Spell]:
     """One spell for each stretch of looks that show an atom."""
     out: list[Spell] = []
-    for atom in sorted(set().union(*done)):
+    for atom in sorted(set().union(*seen)):
         begun: int | None = None
         for i in range(len(times) + 1):
-            on = i < len(times) and atom in done[i]
+            on = i < len(times) and atom in seen[i]
             if on and begun is None:
                 begun = i
             elif not on and begun is not None:

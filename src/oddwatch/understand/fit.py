@@ -33,6 +33,8 @@ happen happens be being been begin begins begun beginning start starts starting 
 mark there individual individuals persons up
 """))  # fmt: skip
 """Words of questions about clips that describe nobody."""
+HELD = 0.4
+"""Weight of "carrying" beside the thing carried, which says it already."""
 DOING = frozenset(("posture", "action", "motion"))
 
 
@@ -74,6 +76,8 @@ def described(text: str) -> Description:
     for slot in query.slots:
         visible = [a for a in slot.atoms if a in INDEX and not a.startswith("person.")]
         words = slot.words.lower()
+        if "action.carry" in slot.atoms and slot.weight <= HELD:
+            continue
         if slot.kind in IGNORED and not (slot.kind == "company" and "company.alone" in slot.atoms):
             continue
         if visible:

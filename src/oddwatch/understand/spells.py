@@ -20,10 +20,13 @@ from oddwatch.understand.record import Spell, Steps
 
 VOTE = 0.45
 """Seconds on either side of a look whose looks vote with it."""
-WALK, RUN = 0.14, 1.35
+WALK, RUN = 0.14, 1.2
 """Body heights a second from which somebody walks (over two seconds: towards the camera little moves), runs."""
 SHORTEST = 0.4
 UPRIGHT = ("posture.standing", "posture.walking", "posture.running", "posture.bending", "posture.crouching")
+FAMILIES = (("standing", "walking", "running"), ("crouching", "bending", "sitting"), ("lying",), ("riding",),
+            ("climbing",), ("jumping",))  # fmt: skip
+"""Postures that are taken for one another."""
 PAIRS = ("fight", "hug", "push")
 PAIRED = 0.33
 """Mean probability over a second from which an action between two people is told."""
@@ -64,7 +67,9 @@ def _odds(steps: Steps) -> dict[str, np.ndarray]:
         up = told["standing"] + told["walking"] + told["running"]
         go, run = body.soft(slow, WALK, 0.035), body.soft(speed, RUN, 0.2)
         told["standing"], told["walking"], told["running"] = up * (1 - go), up * go * (1 - run), up * run
-        # A torso on its side that travels belongs to somebody who runs or rides.
+        # Who sits and travels rides; a torso on its side that travels belongs to somebody who runs or rides.
+        rides = told["sitting"] * body.soft(slow, 0.5, 0.1)
+        told["riding"], told["sitting"] = min(told["riding"] + rides, 0.95), told["sitting"] - rides
         told["lying"] = max(told["lying"], 0.6 * lies) * (1 - body.soft(speed, 0.7, 0.15))
         rows.append([min(told[w], 0.98) for w in body.POSTURES])
     table = np.array(rows)
@@ -78,17 +83,33 @@ def _postures(steps: Steps) -> list[Spell]:
     times = steps.times
     near = np.abs(times[:, None] - times[None]) <= VOTE
     smooth = (near @ table) / near.sum(1, keepdims=True)
-    best = smooth.argmax(1)
+    best = _chosen(smooth, names)
     found: list[Spell] = []
     for first, last in _runs(best):
-        atom = names[int(best[first])]
-        if times[last] - times[first] >= SHORTEST or first == last == 0 == len(times) - 1:
-            peak = first + int(smooth[first : last + 1, best[first]].argmax())
-            p = float(smooth[first : last + 1, best[first]].mean())
+        if times[last] - times[first] >= SHORTEST or len(times) == 1:
+            p = smooth[first : last + 1, best[first]]
+            peak = float(times[first + int(p.argmax())])
+            sure = min(float(p.mean()) + 0.5 * _kin(smooth[first : last + 1], names, int(best[first])), 0.95)
             found.append(
-                Spell(atom, _until(times, first, last), p, float(times[peak]), steps.box(times[peak]))
+                Spell(names[int(best[first])], _until(times, first, last), sure, peak, steps.box(peak))
             )
     return sorted([*_joined(found), *_falls(steps, found)], key=lambda s: (s.span.start, s.atom))
+
+
+def _chosen(smooth: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """(T,) the likeliest posture of the likeliest family: half-seen low postures would lose to standing one by one."""
+    families = [[names.index(f"posture.{w}") for w in family] for family in FAMILIES]
+    sums = np.stack([smooth[:, own].sum(1) for own in families], axis=1)
+    within = np.stack([np.array(own)[smooth[:, own].argmax(1)] for own in families], axis=1)
+    chosen: np.ndarray = within[np.arange(len(smooth)), sums.argmax(1)]
+    return chosen
+
+
+def _kin(smooth: np.ndarray, names: Sequence[str], best: int) -> float:
+    """Mean probability of the other postures of a posture's family."""
+    word = names[best].partition(".")[2]
+    own = next(f for f in FAMILIES if word in f)
+    return float(smooth[:, [names.index(f"posture.{w}") for w in own if w != word]].sum(1).mean())
 
 
 def _until(times: np.ndarray, first: int, last: int) -> Span:

@@ -80,8 +80,8 @@ class Told:
     facts: list[dict[str, Any]] = field(default_factory=list)
 
     def does(self, way: str) -> np.ndarray:
-        """(T,) bool: when the person does ``way``."""
-        return np.array([way == f["posture"] or way in f["action"] for f in self.facts], bool)
+        """(T,) bool: when the person does ``way``. The annotations call getting up a crouch; no viewer would."""
+        return np.array([way in done(f) for f in self.facts], bool)
 
     def spans(self, way: str) -> list[tuple[float, float]]:
         """Start and end of each stretch of ``way``."""
@@ -96,6 +96,11 @@ class Told:
     def look(self) -> dict[str, Any]:
         """What the person wears; the same all the time."""
         return self.facts[0]
+
+
+def done(facts: dict[str, Any]) -> set[str]:
+    """The posture and actions of a person's annotation, as a viewer would say them."""
+    return {*facts["action"], *([] if facts["doing"] == "get_up" else [facts["posture"]])}
 
 
 def told(annotations: Iterable[dict[str, Any]], least: float = SEEN, tall: float = TALL) -> dict[int, Told]:
