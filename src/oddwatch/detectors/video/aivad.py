@@ -16,11 +16,11 @@ are kept (the paper: all; 100 cluster means cost it a point at most). With a sin
 take the place of clips.
 
 What is missing. An attribute that normal notes do not carry is left out, and logged; so is one that a clip's notes do not
-carry (or in which no person was seen), whose curve is then the sum of fewer. A frame without objects counts as one object, the whole frame: its movement is
-that of the motion cells, its vector the mean token of the layer that objects' vectors are from, as far as these were
-noted. A frame that the pose model saw without finding a pose has pose score 0 (before scaling). Frames that an
-attribute was not looked at on have values along straight lines between those it was. Objects without a flow, a vector or a
-pose are not scored by it. Where all normals have equal scores the scale keeps their unit.
+carry (or poses where nobody was seen), whose curve is then the sum of fewer. A frame without objects counts as one object,
+the whole frame: its movement is that of the motion cells, its vector the mean token of the layer that objects' vectors are
+from, as far as these were noted. A frame that the pose model saw without finding a pose has pose score 0 (before scaling).
+Frames that an attribute was not looked at on have values along straight lines between those it was. Objects without a flow,
+a vector or a pose are not scored by it. Where all normals have equal scores the scale keeps their unit.
 """
 
 from __future__ import annotations
