@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 MOST_CLIPS, MOST_CARDS = 60, 200
 _ALL_POINTS, _LEAST_POINTS = 45_000, 150
-_STILL_BYTES, _FREE_STILLS, _STILL_SIDE = 40_000, 30, 720
+_STILL_BYTES, _FREE_STILLS, _STILL_SIDE = 60_000, 30, 720
 _LEAD = 1.0
 """A jump to a picture starts so many seconds before it, but not before its moment."""
 PINS, FIELD, GAP, LANE, FOOT = 26, 132, 5, 32, 22
@@ -96,12 +96,15 @@ class VideoReportLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How segments were cut from the curves, see :func:`oddwatch.scoring.spans.localise`: ``minimum`` and ``merge`` in
-    seconds, ``low`` the value a segment reaches down to (the threshold where None). A moved threshold takes ``low`` along."""
+    """How segments were cut from the curves, see :func:`oddwatch.scoring.spans.localise`: ``minimum``, ``merge`` and
+    ``longest`` in seconds. A segment reaches down to ``hold`` (0–1) of the way from ``usual`` to the threshold, also to a
+    moved one; to the threshold itself by default."""
 
     minimum: float = 0.0
     merge: float = 0.0
-    low: float | None = None
+    hold: float = 1.0
+    usual: float = 0.0
+    longest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,7 @@ def render_video(
     )
     shown, rest = order[:MOST_CLIPS], order[MOST_CLIPS:]
     points = min(POINTS, max(_LEAST_POINTS, _ALL_POINTS // max(len(shown), 1)))
-    curves = [drawn(c.curve, points) for c in shown]
+    curves = [drawn(c.curve, points, None if cut is None else cut.longest) for c in shown]
     axis = axis_over([c.curve.values for c in report.clips], report.threshold.value)
     lanes = lanes_of(curves)
     low = np.concatenate([c.cues[n] for c in curves for n in lanes if n in c.cues] or [np.zeros(1)])
@@ -214,6 +217,7 @@ def render_video(
         rest=rest,
         place=folders.pop() if len(folders) == 1 else "",
         total=len(ranked),
+        told=_rate(report),
         pictured=pictured,
         axis=axis,
         lanes=lanes,
@@ -240,6 +244,15 @@ def headline(report: VideoReportLike) -> str:
     if odd < clips:
         where = f"{odd} of {where}"
     return f"{found} moments stand out in {where}" if found != 1 else f"1 moment stands out in {where}"
+
+
+def _rate(report: VideoReportLike) -> str:
+    """Where the threshold comes from, and how many false alarms it is meant to give; nothing is said twice."""
+    note, rate = report.threshold.note, report.false_alarms_per_hour
+    parts = [] if note in report.notes else [note]
+    if report.normal_seconds > 0 and report.threshold.rule != "given" and "an hour" not in note:
+        parts.insert(0, f"at most {rate:.3g} false alarm{'s' * (rate != 1)} an hour wanted")
+    return "; ".join(p for p in parts if p) or "most of the footage is taken to be normal"
 
 
 def _check_address(source: str, address: str) -> None:
@@ -269,9 +282,11 @@ def _clip(
     seconds = max(one.duration, end, last, 0.1)
     rows = []
     for name in lanes:
-        times, values = coarser(curve.times, curve.cues.get(name, np.zeros(curve.times.size)), LANE_POINTS)
+        rough = coarser(
+            curve.times, curve.ends, curve.cues.get(name, np.zeros(curve.times.size)), LANE_POINTS
+        )
         top = PINS + FIELD + GAP + len(rows) * (LANE + GAP)
-        rows.append(Lane(name, Markup(outline(times, end, values, cue_axis, seconds)), top))
+        rows.append(Lane(name, Markup(outline(*rough, cue_axis, seconds)), top))
     shown = printable(one.source)
     folder, _, name = shown.replace("\\", "/").rpartition("/")
     return Clip(
@@ -284,7 +299,7 @@ def _clip(
             _moment(f, one, numbers[f.id], seconds, stills, share)
             for f in sorted(one.findings, key=lambda f: numbers[f.id])
         ),
-        path=Markup(outline(curve.times, end, curve.values, axis, seconds)),
+        path=Markup(outline(curve.times, curve.ends, curve.values, axis, seconds)),
         lanes=tuple(rows),
         ticks=ticks(seconds),
         seconds=seconds,
@@ -353,8 +368,7 @@ def _data(
     start = report.threshold.value
     rule = None
     if cut is not None:
-        below = 0.0 if cut.low is None else start - cut.low
-        rule = {"minimum": cut.minimum, "merge": cut.merge, "below": below}
+        rule = {"minimum": cut.minimum, "merge": cut.merge, "hold": cut.hold, "usual": cut.usual}
     return {
         "start": start,
         "top": PINS,

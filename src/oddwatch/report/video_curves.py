@@ -55,26 +55,28 @@ class Drawn:
 
     def data(self, cues: Sequence[str]) -> dict[str, Any]:
         """What the page's script needs: 4 digits are enough to draw, and twice that to cut at the right sample."""
-        steps = np.diff(self.times)
+        steps, gaps = np.diff(self.times), np.flatnonzero(self.times[1:] - self.ends[:-1] > 1e-6)
         even = bool(steps.size) and bool(np.allclose(steps, steps[0], atol=1e-6))
         times: Any = [round(t, 4) for t in self.times.tolist()]
         if even:
             times = {"from": float(self.times[0]), "step": float(steps.mean()), "n": self.times.size}
         return {
             "t": times,
+            "holes": {str(i): round(float(self.ends[i]), 4) for i in gaps.tolist()},
             "end": float(self.ends[-1]) if self.ends.size else 0.0,
             "v": [float(f"{v:.8g}") for v in self.values.tolist()],
             "cues": [[float(f"{v:.4g}") for v in self.cues[name].tolist()] for name in cues],
         }
 
 
-def drawn(curve: Curve, points: int = POINTS) -> Drawn:
-    """``curve`` in at most ``points`` stretches of equally many samples (the last may have fewer). No peak is lost: a
-    stretch has the largest value of its samples. Cues that are not finite count as their smallest finite value."""
+def drawn(curve: Curve, points: int = POINTS, longest: float | None = None) -> Drawn:
+    """``curve`` in at most ``points`` stretches of equally many samples (the last may have fewer), of which none holds longer
+    than ``longest`` seconds. No peak is lost: a stretch has the largest value of its samples. Cues that are not finite count
+    as their smallest finite value."""
     n = curve.times.size
     each = max(-(-n // max(points, 1)), 1)
     first = np.arange(0, n, each)
-    ends = holds_until(curve.times)
+    ends = holds_until(curve.times, longest)
     last = np.minimum(first + each, n) - 1
 
     def most(values: np.ndarray) -> np.ndarray:
@@ -113,25 +115,33 @@ def lanes_of(curves: Sequence[Drawn]) -> list[str]:
     return [name for name in peaks if name in kept]
 
 
-def outline(times: np.ndarray, end: float, values: np.ndarray, axis: Axis, seconds: float) -> str:
+def outline(times: np.ndarray, ends: np.ndarray, values: np.ndarray, axis: Axis, seconds: float) -> str:
     """A step line as an SVG path in a field of 1000 × 1000 that is ``seconds`` wide: each of ``values`` (n,) holds from its
-    time to the next, the last to ``end``. It starts and ends on the floor, so that it can be filled."""
-    if not times.size:
-        return ""
-    places = [f"{1000 * t / seconds:.1f}".removesuffix(".0") for t in [*times.tolist(), end]]
+    time to its end. It starts and ends on the floor, so that it can be filled, and lies there where nothing is known."""
+    starts, stops = ([_short(1000 * t / seconds) for t in where.tolist()] for where in (times, ends))
     heights = [f"{1000 - axis.at(v):.0f}" for v in values.tolist()]
-    parts, before = [f"M{places[0]} 1000"], ""
-    for at, height in zip(places, heights, strict=False):
-        if height != before:
-            parts.append(f"H{at}V{height}")
-            before = height
-    return "".join(parts) + f"H{places[-1]}V1000"
+    parts, stop, before = [], "", ""
+    for start, end, height in zip(starts, stops, heights, strict=True):
+        if start != stop:
+            parts.append(f"H{stop}V1000H{start}V{height}" if stop else f"M{start} 1000V{height}")
+        elif height != before:
+            parts.append(f"H{start}V{height}")
+        stop, before = end, height
+    return "".join(parts) + (f"H{stop}V1000" if stop else "")
 
 
-def coarser(times: np.ndarray, values: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and largest values of at most ``points`` stretches of a curve (n,)."""
-    first = np.arange(0, times.size, max(-(-times.size // points), 1))
-    return times[first], np.maximum.reduceat(values, first) if times.size else values
+def _short(place: float) -> str:
+    return f"{place:.1f}".removesuffix(".0")
+
+
+def coarser(
+    times: np.ndarray, ends: np.ndarray, values: np.ndarray, points: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts, ends and largest values of at most ``points`` stretches of a curve (n,)."""
+    each = max(-(-times.size // points), 1)
+    first = np.arange(0, times.size, each)
+    most = np.maximum.reduceat(values, first) if times.size else values
+    return times[first], ends[np.minimum(first + each, times.size) - 1], most
 
 
 def ticks(seconds: float) -> list[tuple[float, str]]:

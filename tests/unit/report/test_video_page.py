@@ -161,21 +161,25 @@ def test_few_points_keep_every_peak():
     assert np.array_equal(few.ends[:-1], few.times[1:]) and few.ends[-1] == pytest.approx(90_001 / 25)
     same = drawn(Curve("x", np.arange(5.0), np.arange(5.0)), 1500)
     assert same.whole and same.values.tolist() == [0, 1, 2, 3, 4] and same.ends[-1] == 5
-    times, most = coarser(few.times, few.values, 100)
+    times, ends, most = coarser(few.times, few.ends, few.values, 100)
     assert len(times) <= 100 and most.max() == 9 and most[0] == 7 and most[-1] == 8
+    assert np.array_equal(ends[:-1], times[1:]) and ends[-1] == few.ends[-1]
 
 
 def test_a_curve_without_frames_is_drawn_as_nothing():
     none = drawn(Curve("x", np.empty(0), np.empty(0)))
     assert none.values.size == 0
-    assert outline(none.times, 0.0, none.values, axis_over([none.values], 1.0), 1.0) == ""
+    assert outline(none.times, none.ends, none.values, axis_over([none.values], 1.0), 1.0) == ""
 
 
 def test_outlines_are_steps_from_floor_to_floor():
     axis = axis_over([np.array([0.0, 1.0, 2.0])], 1.0)
-    path = outline(np.array([0.0, 1.0, 2.0, 3.0]), 4.0, np.array([0.0, 2.0, 2.0, 0.0]), axis, 4.0)
+    times, values = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 2.0, 2.0, 0.0])
+    path = outline(times, times + 1, values, axis, 4.0)
     low, high = f"{1000 - axis.at(0.0):.0f}", f"{1000 - axis.at(2.0):.0f}"
-    assert path == f"M0 1000H0V{low}H250V{high}H750V{low}H1000V1000"
+    assert path == f"M0 1000V{low}H250V{high}H750V{low}H1000V1000"
+    holed = outline(times, times + np.array([1, 0.5, 1, 1]), values, axis, 4.0)
+    assert holed == f"M0 1000V{low}H250V{high}H375V1000H500V{high}H750V{low}H1000V1000"
 
 
 @pytest.mark.parametrize("threshold", [1.0, 0.0, -3.0, 50.0])
@@ -230,9 +234,9 @@ def test_the_box_is_drawn_in_frame_pixels_and_the_deciding_cue_is_marked(tmp_pat
 
 
 def test_the_script_is_told_curves_moments_and_rule(tmp_path):
-    page, _ = rendered(tmp_path, a_report(), cut=Cut(0.5, 1.0, 1.5), normal_events=[2.5, 0.5])
+    page, _ = rendered(tmp_path, a_report(), cut=Cut(0.5, 1.0, 0.6, 0.2, 2.0), normal_events=[2.5, 0.5])
     data = data_of(page)
-    assert data["cut"] == {"minimum": 0.5, "merge": 1.0, "below": 0.5} and data["start"] == 2.0
+    assert data["cut"] == {"minimum": 0.5, "merge": 1.0, "hold": 0.6, "usual": 0.2} and data["start"] == 2.0
     assert data["events"] == [0.5, 2.5] and data["counted"] and data["hours"] == pytest.approx(1 / 6)
     clip = data["clips"][0]
     assert clip["t"]["n"] == len(clip["v"]) == 200 and clip["t"]["step"] == pytest.approx(0.1)
@@ -250,6 +254,25 @@ def test_uneven_times_are_listed(tmp_path):
     page, _ = rendered(tmp_path, OneReport([clip]))
     told = data_of(page)["clips"][0]
     assert told["t"] == pytest.approx(times.tolist()) and told["seconds"] == pytest.approx(23.0)
+    assert told["holes"] == {}
+    page, _ = rendered(tmp_path, OneReport([clip]), cut=Cut(longest=2.0))
+    assert data_of(page)["clips"][0]["holes"] == {"99": pytest.approx(11.9)}
+
+
+@pytest.mark.parametrize(
+    ("threshold", "normal", "said"),
+    [
+        (Threshold(2.0, "counted", "of 900"), 60.0, "at most 1 false alarm an hour wanted; of 900"),
+        (Threshold(2.0, "counted", "at most 1 an hour"), 60.0, "at most 1 an hour"),
+        (Threshold(2.0, "given", "as given"), 60.0, "as given"),
+        (Threshold(2.0, "assumed", "one <u>note</u>"), 0.0, "most of the footage is taken to be normal"),
+    ],
+)
+def test_where_the_threshold_comes_from_is_said_once(tmp_path, threshold, normal, said):
+    report = a_report()
+    report.threshold, report.normal_seconds = threshold, normal
+    page, _ = rendered(tmp_path, report)
+    assert f'id="rate">{said}</p>' in page
 
 
 def test_names_notes_reasons_and_cues_are_escaped(tmp_path):
@@ -293,7 +316,7 @@ def test_only_relative_addresses_are_played(tmp_path, address):
 def test_empty_reports_quiet_clips_and_clips_without_frames(tmp_path):
     _, tags = rendered(tmp_path, OneReport([], normal_seconds=0.0))
     assert "Nothing stands out in 0 clips" in "".join(tags.text)
-    assert "nobody said what is normal" in "".join(tags.text)
+    assert "without normal footage" in "".join(tags.text)
     empty = OneClip("/in/e.mp4", Curve("e", np.empty(0), np.empty(0)), [], {}, duration=0.0, fps=0.0)
     page, tags = rendered(tmp_path, OneReport([empty, a_clip("/in/q.mp4")]), cut=Cut())
     text = "".join(tags.text)

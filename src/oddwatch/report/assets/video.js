@@ -32,9 +32,10 @@ document.documentElement.classList.add("js");
 
   // The rule of oddwatch.scoring.spans.localise: [start, end, peak, score] of each stretch.
   function segments(clip, threshold) {
-    var low = threshold - data.cut.below, runs = [], run = null, tiny = 1e-9;
+    var low = Math.min(threshold, data.cut.usual + data.cut.hold * (threshold - data.cut.usual)), runs = [], run = null, tiny = 1e-9;
     clip.v.forEach(function (v, i) {
-      var end = i + 1 < clip.t.length ? clip.t[i + 1] : clip.end;
+      var end = i in clip.holes ? clip.holes[i] : i + 1 < clip.t.length ? clip.t[i + 1] : clip.end;
+      if (run && clip.t[i] - run[1] > tiny) { run = null; }
       if (v < low) { run = null; return; }
       if (run) { run[1] = end; if (v > run[3]) { run[2] = clip.t[i]; run[3] = v; } } else { run = [clip.t[i], end, clip.t[i], v]; runs.push(run); }
     });
