@@ -1,4 +1,4 @@
-"""AI-VAD: how unusual each object's speed, pose and look are, added up (Reiss and Hoshen, TMLR 2025; arXiv 2212.00789).
+"""AI-VAD: how unusual each object's speed, pose and look are, added up (Reiss and Hoshen, TMLR; arXiv 2212.00789).
 
 Idea. 1. Every object is told by three attributes: a histogram of its movement by direction, its pose, a deep vector. 2. What
 is normal is a mixture of Gaussians of the histograms and all normal poses and vectors as they are. 3. An object's scores are

@@ -10,8 +10,8 @@ Needs normal clips, and torch.
 
 Differs from the paper: the attributes are ours, see :mod:`oddwatch.detectors.video.aivad`; each has its own network, and their
 scores are added on the scale of normals as there (how the paper joins them we could not verify). Layers of 128 (4096), 1500
-steps of 256 rows at 1e-3 (up to 1000 epochs of 2048 at 4e-5 to 5e-4), ten to twenty seconds of processor time an attribute; σ from 0.01 (0.001), as a
-network so small does not follow finer noise.
+steps of 256 rows at 1e-3 (up to 1000 epochs of 2048 at 4e-5 to 5e-4), ten to twenty seconds of processor time an attribute;
+σ from 0.01 (0.001), as a network so small does not follow finer noise.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ and train for thousands of batches, as 10 deviations are a long way.
 Differs from the paper: poses are MoveNet's at the frames that the models looked at (AlphaPose, every frame). Windows
 are of all frames, with poses along straight lines between looks up to ``bridge`` seconds apart, so that a window lasts as
 long as the paper's at any number of looks; with ``steps="looks"`` they are of looked-at frames only. Equal where every frame
-is looked at and ``bridge`` is 0. Where there are few windows, training takes at least ``least`` batches. A mirrored window
-swaps left and right joints. Frames without a person have the lowest score that a normal window had (paper: of the test set,
+is looked at and ``bridge`` is 0. Where there are few windows, training takes at least ``least`` batches, and at most ``most``, three
+minutes of processor time (paper: eight epochs, however long). A mirrored window swaps left and right joints. Frames without a person have the lowest score that a normal window had (paper: of the test set,
 which looks at all test videos); likewise where no track is long enough.
 
 Measured by others: at a learning rate of 5e-3 the likelihood rises more and detection gets worse. More training is not better.
@@ -69,7 +69,7 @@ class STGNF(VideoDetector):
     epochs: int = 8
     batch: int = 256
     least: int = 200
-    most: int = 10_000
+    most: int = 500
     clip: float = 100.0
     mirror: bool = True
     sigmas: tuple[float, ...] = (1, 2, 3, 4, 5, 6)
