@@ -1,4 +1,4 @@
-"""``oddwatch detect``: pictures against normal ones."""
+"""``oddwatch detect``: pictures against normal ones, video against quiet footage."""
 
 from __future__ import annotations
 
@@ -31,16 +31,25 @@ MOST_LINES = 20
 
 
 def detect(
-    pictures: Annotated[list[str], typer.Argument(help="What to judge: folders, pictures or globs.")],
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUTS...", help="What to judge: pictures or videos; folders, files or globs."
+        ),
+    ],
     normal: Annotated[
         list[str] | None,
         typer.Option(
-            "--normal", "-n", help="Pictures of good ones: a folder, picture or glob; may be repeated."
+            "--normal",
+            "-n",
+            help="Good pictures, or quiet footage of the same camera: folder, file or glob; may be repeated.",
         ),
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option("--method", "-m", help="A detector, as `oddwatch methods --task image` lists."),
+        typer.Option(
+            "--method", "-m", help="A detector, as `oddwatch methods --task image` (or video) lists."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -54,6 +63,12 @@ def detect(
     threshold: Annotated[
         float | None, typer.Option(help="A threshold in the scores' own unit, instead of --rate.")
     ] = None,
+    false_alarms: Annotated[
+        float, typer.Option(help="Video: false alarms an hour that are borne; moves the threshold.")
+    ] = 1.0,
+    looks: Annotated[float, typer.Option(help="Video: frames a second that the models look at.")] = 2.0,
+    minimum: Annotated[float, typer.Option(help="Video: seconds that a finding lasts at least.")] = 0.4,
+    merge: Annotated[float, typer.Option(help="Video: findings this many seconds apart are one.")] = 2.0,
     encoder: Annotated[
         str, typer.Option(help="patches (packaged), or a folder or Hub name of a DINOv2-class model.")
     ] = "patches",
@@ -92,10 +107,10 @@ def detect(
     threads: ThreadsOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Rank pictures by how far they are from normal ones, and show where.
+    """Rank pictures by how far they are from normal ones, or find the moments of videos that quiet footage does not know.
 
-    The threshold comes from the normal pictures alone and can be moved later. A star marks what lies above it. The exit
-    status is 0 with or without findings.
+    The threshold comes from what is normal alone and can be moved later. A star marks what lies above it. Without --normal
+    each part of a video is judged by its other parts. The exit status is 0 with or without findings.
     """
     from oddwatch.core import InputError, MediaError
     from oddwatch.detectors import DEFAULT
@@ -105,6 +120,21 @@ def detect(
     for given in (*pictures, *(normal or ())):
         if not (os.path.lexists(given) or glob.glob(given, recursive=True)):  # noqa: PTH207
             raise MediaError(shown(given), "there is no such file or folder", "nothing was judged")
+    if _is_video(pictures, method, detector):
+        refused = {"--rate": rate != 0.01, "--encoder": encoder != "patches", "--layers": layers is not None,
+                   "--tiles": tiles is not None, "--folds": folds is not None, "--check": check > 0}  # fmt: skip
+        for name in (name for name, given_ in refused.items() if given_):
+            raise InputError(
+                name, "is for pictures", "video takes --false-alarms, --looks, --minimum and --merge"
+            )
+        from oddwatch.cli.detect_video import run_video
+
+        run_video(
+            pictures, normal, method=method, option=option, detector=detector, save=save, out=out, html=html, top=top,
+            threshold=threshold, false_alarms=false_alarms, looks=looks, minimum=minimum, merge=merge,
+            resolution=resolution, seed=seed, device=device, threads=threads, json_=json_,
+        )  # fmt: skip
+        return
     if detector is not None and (method is not None or option or layers is not None or folds is not None):
         raise InputError(
             "--detector", "is fitted already", "leave out --method, --option, --layers and --folds"
@@ -150,6 +180,19 @@ def detect(
         say(
             f"kept: {quoted(save)}; again with: oddwatch detect PICTURES --detector {quoted(save)} --rate {rate:g}"
         )
+
+
+def _is_video(inputs: list[str], method: str | None, detector: Path | None) -> bool:
+    """Whether the named method is of video; where none is named, whether the first thing to judge is one."""
+    from oddwatch.detectors import CARDS
+    from oddwatch.detectors.kept import read
+    from oddwatch.media.sources import find
+
+    name = method or (read(detector).method if detector is not None else None)
+    if name is not None:
+        return name in CARDS and CARDS[name].modality == "video"
+    first = next(iter(find(inputs, report=lambda skipped: None)), None)
+    return first is not None and first.kind == "video"
 
 
 def _grid(text: str | None) -> tuple[int, int] | None:

@@ -128,6 +128,7 @@ class Notes:
             cls=self.cls[look] if len(self.cls) else self.cls,
             tokens={layer: value[look] for layer, value in self.tokens.items()},
             captions=tuple(self.captions[i] for i in said),
+            small=self.small[start:stop],
         )
 
     def save(self, path: str | Path) -> Path:

@@ -218,6 +218,7 @@ class Watcher:
             parts[0].grid if parts else (0, 0),
             tuple(self._captions),
             self.eyes.id if parts and self.eyes is not None else "",
+            np.stack(self._small) if self._small else np.zeros((0, 0, 0), np.uint8),
         )
         self._begin()
         return notes

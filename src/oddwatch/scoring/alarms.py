@@ -1,0 +1,93 @@
+"""Thresholds of anomaly curves from normal footage, by how many false alarms an hour are borne."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from oddwatch.core import Curve, InputError
+from oddwatch.scoring.calibration import threshold_by_alarms
+from oddwatch.scoring.normal import Threshold
+
+BLOCK = 5.0
+"""Seconds of footage whose largest value counts as one draw; values closer than that are one event."""
+TAIL = 0.8
+"""Share of the blocks below the point from which the tail is taken to be exponential."""
+
+
+def block_maxima(curves: Sequence[Curve], block: float = BLOCK) -> np.ndarray:
+    """(n,) largest value in each stretch of ``block`` seconds of each curve; a shorter rest counts when it is the only one
+    or at least half as long."""
+    found: list[float] = []
+    for curve in curves:
+        if not curve.times.size:
+            continue
+        start, step = curve.times[0], _step(curve)
+        whole = max(1, round((curve.times[-1] + step - start) / block))
+        which = np.minimum(((curve.times - start) / block).astype(np.int64), whole - 1)
+        tops = np.full(whole, -np.inf)
+        np.maximum.at(tops, which, curve.values)
+        found += tops[np.isfinite(tops)].tolist()
+    return np.array(found)
+
+
+def seconds_of(curves: Sequence[Curve]) -> float:
+    """Seconds of footage behind curves; the last value of each holds as long as the others do."""
+    return float(sum(c.times[-1] - c.times[0] + _step(c) for c in curves if c.times.size))
+
+
+def alarm_threshold(
+    curves: Sequence[Curve], false_alarms_per_hour: float, *, rest: float = 60.0, block: float = BLOCK
+) -> Threshold:
+    """The value that normal footage reaches ``false_alarms_per_hour`` times an hour, from the ``curves`` of such footage.
+
+    Where so many hours are there that at least one false alarm is allowed, alarms are counted (at most one in ``rest``
+    seconds). Less footage cannot show so small a rate: the largest values of blocks of ``block`` seconds are then taken to
+    have an exponential tail above their ``TAIL`` quantile u (peaks over threshold, Coles, Introduction to Statistical
+    Modeling of Extreme Values, 2001, §4.2, shape 0): u + β · ln(λ / rate), β the mean excess and λ the excesses an hour.
+    The threshold is then never below the largest normal value.
+
+    Raises:
+        InputError: no normal footage, or a rate that is not above 0.
+    """
+    if not false_alarms_per_hour > 0:
+        raise InputError(
+            "false alarms", f"expected more than 0 an hour, got {false_alarms_per_hour}", "like 1 or 0.1"
+        )
+    tops = block_maxima(curves, block)
+    if not tops.size:
+        raise InputError("normal footage", "expected at least one frame")
+    hours = seconds_of(curves) / 3600
+    if hours * false_alarms_per_hour >= 1:
+        joined = np.concatenate([np.append(block_maxima([c], 1.0), -np.inf) for c in curves])
+        value = threshold_by_alarms(joined, 1.0, false_alarms_per_hour, rest)
+        return Threshold(
+            value,
+            "counted",
+            f"at most {false_alarms_per_hour:.3g} false alarms an hour in {_long(hours)} of normal footage",
+        )
+    start = float(np.quantile(tops, TAIL))
+    excess = tops[tops > start] - start
+    beta = float(excess.mean()) if excess.size else 0.0
+    rate = excess.size / max(hours, 1e-9)
+    level = start + beta * math.log(max(rate / false_alarms_per_hour, 1.0))
+    note = f"{_long(hours)} of normal footage are too few to count {false_alarms_per_hour:.3g} false alarms an hour: predicted from its largest values"
+    return Threshold(max(level, float(np.nextafter(tops.max(), np.inf))), "predicted", note)
+
+
+def _step(curve: Curve) -> float:
+    steps = np.diff(curve.times)
+    return float(np.median(steps)) if steps.size else 0.0
+
+
+def _long(hours: float) -> str:
+    minutes = 60 * hours
+    return (
+        f"{hours:.1f} hours"
+        if hours >= 2
+        else f"{minutes:.0f} minutes"
+        if minutes >= 2
+        else f"{60 * minutes:.0f} seconds"
+    )
