@@ -13,9 +13,10 @@ and train for thousands of batches, as 10 deviations are a long way.
 Differs from the paper: poses are MoveNet's at the frames that the models looked at (AlphaPose, every frame). Windows
 are of all frames, with poses along straight lines between looks up to ``bridge`` seconds apart, so that a window lasts as
 long as the paper's at any number of looks; with ``steps="looks"`` they are of looked-at frames only. Equal where every frame
-is looked at and ``bridge`` is 0. Where there are few windows, training takes at least ``least`` batches, and at most ``most``, three
-minutes of processor time (paper: eight epochs, however long). A mirrored window swaps left and right joints. Frames without a person have the lowest score that a normal window had (paper: of the test set,
-which looks at all test videos); likewise where no track is long enough.
+is looked at and ``bridge`` is 0. Where there are few windows, training takes at least ``least`` batches, and at most
+``most``, three minutes of processor time (paper: eight epochs, however long). A mirrored window swaps left and right joints.
+Frames without a person have the lowest score that a normal window had (paper: of the test set, which looks at all test
+videos); likewise where no track is long enough.
 
 Measured by others: at a learning rate of 5e-3 the likelihood rises more and detection gets worse. More training is not better.
 """
