@@ -11,7 +11,21 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from oddwatch._version import __version__
-from oddwatch.cli import bench, demo, detect, export, gallery, index, methods, models, search, synth, train
+from oddwatch.cli import (
+    ask,
+    bench,
+    demo,
+    detect,
+    explain,
+    export,
+    gallery,
+    index,
+    methods,
+    models,
+    search,
+    synth,
+    train,
+)
 from oddwatch.core.errors import InputError, MediaError, OddwatchError
 
 STOPPED = 130
@@ -27,6 +41,8 @@ app = typer.Typer(
 app.command("index", short_help="Pictures and videos into a gallery.")(index.index)
 app.command("search", short_help="Find people and moments with a sentence.")(search.search)
 app.command("detect", short_help="Rank pictures by how far they are from normal ones.")(detect.detect)
+app.command("explain", short_help="What a finding is, why, and how severe.")(explain.explain)
+app.command("ask", short_help="Questions about a clip, answered or unknown.")(ask.ask)
 app.command("export", short_help="Write a fitted detector as an ONNX file.")(export.export)
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(models.app, name="models")

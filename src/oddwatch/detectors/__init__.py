@@ -22,6 +22,8 @@ DETECTORS: dict[str, str] = {
     "camera-profile": "oddwatch.detectors.video.profile:CameraProfile",
     "ai-vad": "oddwatch.detectors.video.aivad:AIVAD",
     "stg-nf": "oddwatch.detectors.video.stgnf:STGNF",
+    "mulde": "oddwatch.detectors.video.mulde:MULDE",
+    "ffp": "oddwatch.detectors.video.predict:FramePrediction",
     "sultani": "oddwatch.detectors.video.sultani:Sultani",
     "rtfm": "oddwatch.detectors.video.rtfm:RTFM",
     "ur-dmu": "oddwatch.detectors.video.urdmu:URDMU",
@@ -160,6 +162,20 @@ CARDS: dict[str, Card] = {
         needs=("normals", "extra torch"), verified=("R",),
         claims={"micro AUC, ShanghaiTech": "85.9", "UBnormal, one-class": "71.8"},
     ),
+    "mulde": Card(
+        "mulde", "detector", "video",
+        "A small network learns the density of objects' attributes at many noise levels by score matching; mixtures judge them",
+        paper="Micorek et al., CVPR 2024 (arXiv 2403.14497)",
+        needs=("normals", "extra torch"), verified=("R",),
+        claims={"micro AUC, Ped2 / Avenue / ShanghaiTech": "99.7 / 94.3 / 86.7"},
+    ),
+    "ffp": Card(
+        "ffp", "detector", "video",
+        "A U-Net predicts the next small grey frame; what it cannot predict is anomalous",
+        paper="Liu et al., CVPR 2018 (arXiv 1712.09867)",
+        needs=("normals", "extra torch"), verified=("R",),
+        claims={"micro AUC, Ped2 / Avenue / ShanghaiTech": "95.4 / 85.1 / 72.8"},
+    ),
     "sultani": Card(
         "sultani", "detector", "video",
         "Clips with a label as a whole: the worst moment of an anomalous one must rank above the worst of a normal one",
@@ -194,14 +210,14 @@ CARDS: dict[str, Card] = {
         "A few normal captions give a rule book; what breaks a rule is anomalous; without a model, what normal captions "
         "never speak of",
         paper="Yang et al., ECCV 2024 (arXiv 2407.10299)",
-        needs=("normals", "captions", "language model (optional)"), verified=("R",),
+        needs=("normals", "captions", "language model (optional)"), verified=("R", "M"),
         claims={"micro AUC, Ped2 / Avenue / ShanghaiTech / UBnormal": "97.9 / 89.7 / 85.2 / 71.9"},
     ),
     "vera": Card(
         "vera", "detector", "video",
         "Guiding questions, learnt in words from labelled clips, that a frozen vision model answers every few seconds",
         paper="Ye et al., CVPR 2025 (arXiv 2412.01095)",
-        needs=("labels", "captions", "language model (optional)"), verified=("R",),
+        needs=("labels (optional)", "captions", "language model (optional)"), verified=("R",),
         claims={"micro AUC, UCF-Crime": "86.55"},
     ),
     "trlc": Card(

@@ -76,7 +76,7 @@ def described(text: str) -> Description:
     for slot in query.slots:
         visible = [a for a in slot.atoms if a in INDEX and not a.startswith("person.")]
         words = slot.words.lower()
-        if "action.carry" in slot.atoms and slot.weight <= HELD:
+        if words in QUIET or ("action.carry" in slot.atoms and slot.weight <= HELD):
             continue
         if slot.kind in IGNORED and not (slot.kind == "company" and "company.alone" in slot.atoms):
             continue

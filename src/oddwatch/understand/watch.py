@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import numpy as np
 from oddwatch.core import Curve, Facts, Finding, Frame, MediaError, Motion, Person, Progress, Span
 from oddwatch.describe.describer import Describer
 from oddwatch.media.tracking import Tracker
+from oddwatch.understand.explain import Looker
 from oddwatch.understand.record import Record, Steps, make
 
 FPS = 4.0
@@ -84,15 +86,21 @@ def watch_file(
     fps: float = FPS,
     span: Span | None = None,
     findings: Sequence[Finding] = (),
+    curve: Curve | None = None,
     progress: Progress | None = None,
 ) -> Record:
-    """The record of a video file, or of ``span`` of it, looked at ``fps`` times a second.
+    """The record of a video file, or of ``span`` of it, looked at ``fps`` times a second; of a picture, at 0 s.
 
     Raises:
-        MediaError: it cannot be read, or the span holds no frame.
+        MediaError: it cannot be read, is neither, or the span holds no frame.
     """
+    from oddwatch.media.pictures import read_picture
+    from oddwatch.media.sources import kind_of
     from oddwatch.media.video import Sampling, Video
 
+    if kind_of(path) == "picture":
+        frame = replace(read_picture(path), time=0.0)
+        return watch([frame], finder, describer, source=str(path), findings=findings, curve=curve)
     video = Video(path)
     start, end = (0.0, None) if span is None else (max(span.start, 0.0), span.end)
     last = video.duration if end is None else min(end, video.duration)
@@ -102,7 +110,20 @@ def watch_file(
             progress(video.name, at - start, max(last - start, 1e-6))
 
     frames = video.frames(Sampling(fps), start, end)
-    return watch(frames, finder, describer, source=str(path), findings=findings, tell=tell)
+    return watch(frames, finder, describer, source=str(path), findings=findings, curve=curve, tell=tell)
+
+
+def looker(path: str | Path) -> Looker:
+    """What shows a chat model the frames of a video or picture file at some times."""
+    from oddwatch.media.pictures import read_picture
+    from oddwatch.media.sources import kind_of
+    from oddwatch.media.video import Video
+
+    if kind_of(path) == "picture":
+        picture = replace(read_picture(path), time=0.0)
+        return lambda times: [picture]
+    video = Video(path)
+    return lambda times: [video.frame_at(max(t, 0.0)) for t in times]
 
 
 def _steps(own: Sequence[tuple[float, Person]]) -> Steps:

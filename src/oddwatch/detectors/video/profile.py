@@ -38,7 +38,7 @@ class CameraProfile(VideoDetector):
     NAME: ClassVar[str] = "camera-profile"
     READS: ClassVar[tuple[str, ...]] = ("motion", "objects", "people", "tokens")
 
-    cues: tuple[str, ...] = ("movement", "place", "jerk", "shape", "flow", "deep")
+    cues: tuple[str, ...] = tuple(CUES)
     neighbours: int = 5
     most: int = 20_000
     smooth: float = 0.5
