@@ -20,6 +20,7 @@ DETECTORS: dict[str, str] = {
     "metauas": "oddwatch.detectors.image.metauas:MetaUAS",
     "fastflow": "oddwatch.detectors.image.fastflow:FastFlow",
     "camera-profile": "oddwatch.detectors.video.profile:CameraProfile",
+    "agitation": "oddwatch.detectors.video.agitation:Agitation",
     "ai-vad": "oddwatch.detectors.video.aivad:AIVAD",
     "stg-nf": "oddwatch.detectors.video.stgnf:STGNF",
     "mulde": "oddwatch.detectors.video.mulde:MULDE",
@@ -147,6 +148,12 @@ CARDS: dict[str, Card] = {
         "like, each as decades of false alarms; the default",
         paper="ours; attribute-wise neighbours after arXiv 2212.00789",
         needs=("normals",), online=True, verified=("R",),
+    ),
+    "agitation": Card(
+        "agitation", "detector", "video",
+        "Movement that keeps changing, beside the strongest change in the picture: scuffles and flight, nothing is learnt",
+        paper="ours",
+        online=True, verified=("R",),
     ),
     "ai-vad": Card(
         "ai-vad", "detector", "video",
