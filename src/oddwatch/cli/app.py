@@ -25,6 +25,7 @@ from oddwatch.cli import (
     search,
     synth,
     train,
+    watch,
 )
 from oddwatch.core.errors import InputError, MediaError, OddwatchError
 
@@ -40,7 +41,9 @@ app = typer.Typer(
 )
 app.command("index", short_help="Pictures and videos into a gallery.")(index.index)
 app.command("search", short_help="Find people and moments with a sentence.")(search.search)
-app.command("detect", short_help="Rank pictures by how far they are from normal ones.")(detect.detect)
+app.command("detect", short_help="What in pictures or videos is unlike the normal ones.")(detect.detect)
+app.command("watch", short_help="Watch cameras and tell what is abnormal.")(watch.watch)
+app.command("wrong", short_help="Say that alerts were told by mistake.")(watch.wrong)
 app.command("explain", short_help="What a finding is, why, and how severe.")(explain.explain)
 app.command("ask", short_help="Questions about a clip, answered or unknown.")(ask.ask)
 app.command("export", short_help="Write a fitted detector as an ONNX file.")(export.export)

@@ -16,7 +16,7 @@ import numpy as np
 
 from oddwatch.core.errors import InputError
 from oddwatch.core.geometry import Box, Span
-from oddwatch.core.media import Frame, Person, Track
+from oddwatch.core.media import Frame, Motion, Person, Track
 from oddwatch.media.looks import Look, quality, take, thinned
 from oddwatch.media.motion import Sample, motion, sample
 
@@ -139,6 +139,13 @@ class Tracker:
     def speeds(self) -> list[float]:
         """Present speed of every person in sight, in body heights a second."""
         return [math.hypot(*t.velocity) / t.body for t in self._live if t.last == self._time and t.frames > 1]
+
+    def motion(self, track_id: int) -> Motion:
+        """How somebody who is still followed has moved so far. Raises InputError for any other number."""
+        for live in self._live:
+            if live.id == track_id:
+                return motion(live.samples)
+        raise InputError(f"track {track_id}", "is not among those followed now")
 
     def _is_credible(self, track: _Live) -> bool:
         s = self.settings

@@ -10,7 +10,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from oddwatch.core import Box, Frame, ImageEncoder, InputError, Person, Progress, Tokens
+from oddwatch.core import Box, Frame, ImageEncoder, InputError, Person, Progress, Tokens, Track
 from oddwatch.detectors.video.notes import BINS, Notes, Objects
 from oddwatch.media.flow import Field, FlowMeter, ThingTracker, moving_things
 from oddwatch.media.people import PeopleFinder
@@ -61,7 +61,8 @@ class Watcher:
     """Takes the frames of one camera or clip in order of time; :meth:`taken` hands out the notes since it was last called.
 
     ``eyes`` is the backbone, ``finder`` looks for people, ``captioner`` says a frame in a sentence; each is needed only
-    where its notes are wanted. Tracks go on from one piece of notes to the next.
+    where its notes are wanted. Tracks go on from one piece of notes to the next. ``people`` are those of the last look,
+    with the numbers that ``tracker`` gave them.
 
     Raises:
         InputError: something is wanted whose model is not given.
@@ -82,7 +83,9 @@ class Watcher:
         for what, model in (("tokens", eyes), ("people", finder), ("captions", captioner)):
             if what in want and model is None:
                 raise InputError(f"want {what}", "has no model to note it", "give eyes, finder or captioner")
-        self._meter, self._things, self._people = (
+        self.people: list[Person] = []
+        self.ended: list[Track] = []
+        self._meter, self._things, self.tracker = (
             FlowMeter(self.settings.flow_height),
             ThingTracker(first=THINGS),
             Tracker(),
@@ -152,7 +155,7 @@ class Watcher:
             self._tokens.append(tokens)
         if "people" in want:
             assert self.finder is not None
-            people = self._people.update(frame, self.finder.find(frame))
+            people = self.people = self.tracker.update(frame, self.finder.find(frame))
             for person in people:
                 self._rows.append(
                     (
@@ -197,7 +200,9 @@ class Watcher:
         return out
 
     def taken(self) -> Notes:
-        """The notes of the frames since the last call."""
+        """The notes of the frames since the last call; ``ended`` are then the tracks of people that ended since, whose
+        pictures ``tracker.looks`` holds until the next."""
+        self.ended = self.tracker.finished()
         parts = self._tokens
         layers = (
             {n: np.concatenate([t.layers[n] for t in parts]).astype(np.float16) for n in self.settings.layers}
