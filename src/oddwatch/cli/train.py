@@ -151,6 +151,53 @@ def image(
     say(f"use: oddwatch detect PICTURES --normal DIR --method {method} -o weights={made.weights}{layers}")
 
 
+@app.command("video")
+def video(
+    method: Annotated[str, typer.Argument(help="sultani, rtfm or ur-dmu.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder of the fitted detector.")] = Path("detector"),
+    normal: Annotated[
+        list[str] | None,
+        typer.Option("--normal", "-n", help="Normal clips: files, folders, globs; may be repeated."),
+    ] = None,
+    anomalous: Annotated[
+        list[str] | None,
+        typer.Option("--anomalous", help="Clips with something abnormal in them; may be repeated."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="A data set whose clips have labels.")] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="A list of published features: lines of PATH LABEL (.npy, (N, D) or (N, crops, D))."
+        ),
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where the files of the list are.")] = None,
+    extractor: Annotated[
+        str, typer.Option(help="What made the features, like i3d-rgb; kept with the detector.")
+    ] = "",
+    official: Annotated[
+        bool, typer.Option("--official", help="The sizes and steps of the method's paper.")
+    ] = False,
+    looks: Annotated[float, typer.Option(help="Frames a second that the backbone looks at.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="Seed of weights and bags.")] = 0,
+) -> None:
+    """Train a video detector on clips labelled as a whole ([torch] extra).
+
+    Use it with: oddwatch detect CLIPS --detector DIR --normal QUIET.
+    """
+    from oddwatch.pipeline.video_setup import VideoOptions
+    from oddwatch.train.video import train_video
+
+    with progress_bar() as progress:
+        made = train_video(
+            method, out, data=data, normal=normal or (), anomalous=anomalous or (), features=features, folder=folder,
+            extractor=extractor, official=official, options=VideoOptions(method=method, looks=looks, seed=seed),
+            progress=progress,
+        )  # fmt: skip
+    say(
+        f"{made.method} in {made.folder}, learnt from {made.normal} normal and {made.anomalous} anomalous clips"
+    )
+
+
 def _row(recipe: Recipe | FullRecipe) -> tuple[str, ...]:
     from oddwatch.train.fullsize import FullRecipe
 
