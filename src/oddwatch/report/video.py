@@ -280,7 +280,7 @@ def _clip(
     end = float(curve.ends[-1]) if curve.ends.size else 0.0
     last = max((f.span.end for f in one.findings if f.span is not None), default=0.0)
     seconds = max(one.duration, end, last, 0.1)
-    rows = []
+    rows: list[Lane] = []
     for name in lanes:
         rough = coarser(
             curve.times, curve.ends, curve.cues.get(name, np.zeros(curve.times.size)), LANE_POINTS
