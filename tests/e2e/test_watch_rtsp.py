@@ -251,7 +251,6 @@ def rebooted(camera: Camera, receiver: Receiver, tmp_path: Path, away: float) ->
     assert summary.streams[0].lag < 2.0
 
 
-@pytest.mark.slow
 def test_a_camera_reboots_and_a_receiver_is_down_for_20_seconds(camera, receiver, tmp_path):
     rebooted(camera, receiver, tmp_path, away=20.0)
 
