@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.core import Span
+from oddwatch.core import InputError, Span
 from oddwatch.datasets.scenes import events, facts
 from oddwatch.datasets.scenes.actors import Mover
 from oddwatch.datasets.scenes.camera import random_camera
@@ -34,13 +35,46 @@ class Scene:
     """
 
     def __init__(self, seed: int, index: int) -> None:
-        self.seed, self.index = seed, index
+        self.seed, self.index, self.take = seed, index, 0
         order = np.random.default_rng([seed, 55]).permutation(len(events.EVENTS))
         self.kind = list(events.EVENTS)[int(order[index % len(order)])]
         for attempt in range(TRIES):
             self._compose(np.random.default_rng([seed, index, 101, attempt]))
             if self._lying_is_seen():
                 break
+
+    def again(self, take: int, kind: str | None = None) -> Scene:
+        """The same place, camera, light and standing things at another time: other people, and the event ``kind`` or none.
+
+        So there is footage of what is normal at a place, and of what is not. 20 s; everything is a function of seed, index,
+        ``take`` (1 or more) and ``kind``. Without a kind ``events`` and ``spans`` are empty. What an event needs (a fence, a
+        parked car) stands there in its take only.
+
+        Raises:
+            InputError: a take below 1, an unknown kind, or one that cannot happen in this place.
+        """
+        if take < 1:
+            raise InputError("take", f"expected 1 or more, got {take}", "0 is the scene itself")
+        if kind is not None and self.place.name not in events.EVENTS.get(kind, (None, ()))[1]:
+            here = [name for name, (_, where, _) in events.EVENTS.items() if self.place.name in where]
+            raise InputError(
+                f"kind {kind!r}", f"cannot happen in a {self.place.name}", f"one of: {', '.join(here)}"
+            )
+        other = copy(self)
+        other.take, other.kind = take, kind or ""
+        number = 0 if kind is None else 1 + list(events.EVENTS).index(kind)
+        for attempt in range(TRIES):
+            other._compose_again(np.random.default_rng([self.seed, self.index, 303, take, number, attempt]))
+            if other._lying_is_seen():
+                break
+        return other
+
+    def _compose_again(self, rng: np.random.Generator) -> None:
+        script = Script(rng, self.place, self.camera, self.sky, SECONDS)
+        script.things = list(self._furniture)
+        self.rng, self.script, self._stage = rng, script, None
+        self.events = [events.EVENTS[self.kind][0](script)] if self.kind else []
+        script.crowd(len(script.actors) + int(rng.integers(3, 6)))
 
     def _compose(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -57,6 +91,7 @@ class Scene:
             second = str(rng.choice(["fall", "lie", "hit"], p=[0.6, 0.25, 0.15]))
             self.events.append(events.EVENTS[second][0](self.script))
         self.script.crowd(len(self.script.actors) + int(rng.integers(2, 5)))
+        self._furniture = tuple(self.script.things)
         self._stage: Stage | None = None
 
     def _lying_is_seen(self) -> bool:
@@ -120,7 +155,7 @@ class Scene:
     ) -> tuple[NDArray[np.uint8], list[tuple[Seen, Look, State]]]:
         """The picture (360, 640, 3) uint8 at a time, and everybody seen in it; lengths in pixels, time in seconds."""
         people = self.people(time)
-        seed = (self.seed * 1009 + self.index * 31 + round(time * FPS) * 7) % (2**31)
+        seed = (self.seed * 1009 + self.index * 31 + round(time * FPS) * 7 + self.take * 100_003) % (2**31)
         image, seen = self.stage.draw(people, self.movers(time, people), seed, finish)
         by_track = {track: (look, state) for track, look, state in people}
         return image, [(one, *by_track[one.track]) for one in seen]
