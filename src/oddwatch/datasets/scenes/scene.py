@@ -43,39 +43,6 @@ class Scene:
             if self._lying_is_seen():
                 break
 
-    def again(self, take: int, kind: str | None = None) -> Scene:
-        """The same place, camera, light and standing things at another time: other people, and the event ``kind`` or none.
-
-        So there is footage of what is normal at a place, and of what is not. 20 s; everything is a function of seed, index,
-        ``take`` (1 or more) and ``kind``. Without a kind ``events`` and ``spans`` are empty. What an event needs (a fence, a
-        parked car) stands there in its take only.
-
-        Raises:
-            InputError: a take below 1, an unknown kind, or one that cannot happen in this place.
-        """
-        if take < 1:
-            raise InputError("take", f"expected 1 or more, got {take}", "0 is the scene itself")
-        if kind is not None and self.place.name not in events.EVENTS.get(kind, (None, ()))[1]:
-            here = [name for name, (_, where, _) in events.EVENTS.items() if self.place.name in where]
-            raise InputError(
-                f"kind {kind!r}", f"cannot happen in a {self.place.name}", f"one of: {', '.join(here)}"
-            )
-        other = copy(self)
-        other.take, other.kind = take, kind or ""
-        number = 0 if kind is None else 1 + list(events.EVENTS).index(kind)
-        for attempt in range(TRIES):
-            other._compose_again(np.random.default_rng([self.seed, self.index, 303, take, number, attempt]))
-            if other._lying_is_seen():
-                break
-        return other
-
-    def _compose_again(self, rng: np.random.Generator) -> None:
-        script = Script(rng, self.place, self.camera, self.sky, SECONDS)
-        script.things = list(self._furniture)
-        self.rng, self.script, self._stage = rng, script, None
-        self.events = [events.EVENTS[self.kind][0](script)] if self.kind else []
-        script.crowd(len(script.actors) + int(rng.integers(3, 6)))
-
     def _compose(self, rng: np.random.Generator) -> None:
         self.rng = rng
         _, where, lies = events.EVENTS[self.kind]
@@ -110,6 +77,39 @@ class Scene:
                 for one, _, state in drawn
             )
         return 2 * clear >= len(looks)
+
+    def again(self, take: int, kind: str | None = None) -> Scene:
+        """The same place, camera, light and standing things at another time: other people, and the event ``kind`` or none.
+
+        So there is footage of what is normal at a place, and of what is not. 20 s; everything is a function of seed, index,
+        ``take`` (1 or more) and ``kind``. Without a kind ``events`` and ``spans`` are empty. What an event needs (a fence, a
+        parked car) stands there in its take only.
+
+        Raises:
+            InputError: a take below 1, an unknown kind, or one that cannot happen in this place.
+        """
+        if take < 1:
+            raise InputError("take", f"expected 1 or more, got {take}", "0 is the scene itself")
+        if kind is not None and self.place.name not in events.EVENTS.get(kind, (None, ()))[1]:
+            here = [name for name, (_, where, _) in events.EVENTS.items() if self.place.name in where]
+            raise InputError(
+                f"kind {kind!r}", f"cannot happen in a {self.place.name}", f"one of: {', '.join(here)}"
+            )
+        other = copy(self)
+        other.take, other.kind = take, kind or ""
+        number = 0 if kind is None else 1 + list(events.EVENTS).index(kind)
+        for attempt in range(TRIES):
+            other._compose_again(np.random.default_rng([self.seed, self.index, 303, take, number, attempt]))
+            if other._lying_is_seen():
+                break
+        return other
+
+    def _compose_again(self, rng: np.random.Generator) -> None:
+        script = Script(rng, self.place, self.camera, self.sky, SECONDS)
+        script.things = list(self._furniture)
+        self.rng, self.script, self._stage = rng, script, None
+        self.events = [events.EVENTS[self.kind][0](script)] if self.kind else []
+        script.crowd(len(script.actors) + int(rng.integers(3, 6)))
 
     @property
     def actors(self) -> dict[int, Look]:
