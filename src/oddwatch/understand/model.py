@@ -10,24 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import BaseModel, Field
 
 from oddwatch.core import Answer, Frame, Unknown
 from oddwatch.describe.caption import facts_sentence
 from oddwatch.language.parsing import known
 from oddwatch.language.templates import prompt
+from oddwatch.understand.choice import moments
 from oddwatch.understand.fit import NO, described, meant, said
 from oddwatch.understand.record import Proof, Record, Statement
 
 if TYPE_CHECKING:
     from oddwatch.language.asking import Chat
     from oddwatch.understand.explain import Explanation, Looker
-
-LOOKS = 6
-"""Frames shown in one question."""
-AROUND = 2.5
-"""Seconds before and after the moment in question that frames are taken from."""
 
 
 class Part(BaseModel):
@@ -59,11 +54,8 @@ class _Shown:
 
 
 def _shown(record: Record, at: float | None, chat: Chat, frames: Looker | None) -> _Shown:
-    """Times around the moment in question (all over the clip without one), and their frames where the model sees."""
-    start, end = record.span.start, record.span.end
-    if at is not None:
-        start, end = max(start, at - AROUND), min(end, at + AROUND)
-    times = tuple(round(float(t), 2) for t in np.linspace(start, max(end, start), LOOKS))
+    """The times to look at, and their frames where the model sees."""
+    times = tuple(moments(record.span, at, record.curve))
     if frames is None or chat.sees is False:
         return _Shown(times, ())
     seen = tuple(frames(times))

@@ -18,7 +18,7 @@ Kind = Literal["yes-no", "count", "long", "when", "colour", "light", "place", "w
 
 BLIND: dict[str, str] = {
     "who somebody is": r"\b(sur|nick)?names?\b|\bnamed\b|\bcalled\b(?! (the|an?) )|\bhow old\b|\bage\b|\bborn\b|\bbirthday\b|\bjobs?\b|"
-    r"\boccupation\b|\bprofession\b|\bfor a living\b|\bnationality\b|\bmarried\b|\bsingle\b|\breligion\b|\bidentity\b|"
+    r"\boccupation\b|\bprofession\b|\bfor a living\b|\bnationality\b|\bmarried\b|\breligion\b|\bidentity\b|"
     r"\bwho exactly\b|\brelated\b|\bfriends?\b|\bsiblings?\b|\bbrothers?\b|\bsisters?\b|\bfamily\b|\bparents?\b|\bwife\b|\bhusband\b|"
     r"\bchildren (does|do|has|have)\b|\baddress\b|\bsalary\b|\bstudents?\b|\bfamous\b",
     "what is heard": r"\bsa(y|ys|id|ying)\b|\bspeaks?\b|\bspoken?\b|\bspeaking\b|\bshout(s|ed|ing)?\b|\bscream(s|ed|ing)?\b|\bwhisper\w*\b|"
@@ -30,7 +30,7 @@ BLIND: dict[str, str] = {
     r"\bhungry\b|\bguilty\b|\bpersonality\b|\blike to\b|\btrying to\b|\bpain\b|\bill\b|\bbored\b",
     "what is hidden": r"\binside (the|his|her|their|a)\b|\bcontain\w*\b|\bcontents?\b|\bin (the|his|her|their) (\w+ )?(bag|backpack|box|pockets?|suitcase)\b|"
     r"\btemperature\b|\bhow (cold|hot|warm)\b|\bsmell\w*\b|\btaste\w*\b|\bprice\b|\bcosts?\b|\bexpensive\b|\bcheap\b|\bbrand\b|"
-    r"\bnumber ?plate\b|\blicen[cs]e\b|\bregistration\b|\bunderwear\b|\beyes?\b|\bmessage\b|\bscreen\b|\bwritten\b|"
+    r"\bnumber ?plate\b|\blicen[cs]e\b|\bregistration\b|\bunderwear\b|\beyes?\b|\bmessage\b|\bon (the|his|her|their) (\w+ )?screen\b|\bwritten\b|"
     r"\bweigh(s|t)?\b|\bhow heavy\b|\btattoo\b|\bserial\b|\bpassword\b|\bphone number\b|\bin real life\b|\bhealth\b",
     "what is out of view": r"\bbehind the camera\b|\boff.?screen\b|\bout of (view|sight|frame|the picture)\b|\baround the corner\b|"
     r"\bhospital\b|\bambulance\b|\b(call|calls|called|phone|phoned) (the )?police\b|\blives?\b|\blived\b|\bown(s|ed|er)?\b|\bbelongs?\b|"

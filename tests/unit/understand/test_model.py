@@ -11,8 +11,9 @@ from oddwatch.core import Frame
 from oddwatch.language.asking import NoReply
 from oddwatch.language.scripted import FunctionModel, ScriptedModel
 from oddwatch.understand.ask import ask
+from oddwatch.understand.choice import LOOKS
 from oddwatch.understand.explain import explain
-from oddwatch.understand.model import LOOKS, disagreements, facts_text
+from oddwatch.understand.model import disagreements, facts_text
 
 PLACE = "Where was this filmed?"
 
