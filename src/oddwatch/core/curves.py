@@ -43,7 +43,10 @@ class Curve(Jsonable):
         if self.times.ndim != 1 or self.times.shape != self.values.shape:
             found = f"expected as many values as times, got {self.values.shape} and {self.times.shape}"
             raise InputError(f"curve {self.name}", found)
-        if not np.isfinite(self.values).all() or (np.diff(self.times) < 0).any():
+        if (
+            not (np.isfinite(self.values).all() and np.isfinite(self.times).all())
+            or (np.diff(self.times) < 0).any()
+        ):
             raise InputError(f"curve {self.name}", "expected finite values at ascending times")
         for cue, values in self.cues.items():
             if values.shape != self.times.shape:

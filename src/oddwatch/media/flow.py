@@ -43,10 +43,11 @@ class Field:
     def histogram(self, box: Box) -> np.ndarray:
         """(8,) mean over the pixels of ``box`` (frame pixels) of |u| + |v| in each direction (AI-VAD, TMLR, §3.2)."""
         h, w = self.change.shape
-        x0, y0 = min(int(box.x0 / self.scale[0]), w - 1), min(int(box.y0 / self.scale[1]), h - 1)
+        x0 = min(max(int(box.x0 / self.scale[0]), 0), w - 1)
+        y0 = min(max(int(box.y0 / self.scale[1]), 0), h - 1)
         x1 = max(int(np.ceil(box.x1 / self.scale[0])), x0 + 1)
         y1 = max(int(np.ceil(box.y1 / self.scale[1])), y0 + 1)
-        return flow_histogram(self.uv[max(y0, 0) : y1, max(x0, 0) : x1])
+        return flow_histogram(self.uv[y0:y1, x0:x1])
 
 
 def flow_histogram(uv: np.ndarray) -> np.ndarray:

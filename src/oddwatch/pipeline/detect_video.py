@@ -21,6 +21,7 @@ from oddwatch.media.video import Video
 from oddwatch.pipeline.detect_files import Paths
 from oddwatch.pipeline.video_out import ClipReport, VideoReport, finding_id, players, stills, write
 from oddwatch.pipeline.video_setup import (
+    MOSTLY,
     NOBODY,
     Eye,
     Ready,
@@ -68,7 +69,14 @@ def detect_video(
     skipped: list[tuple[str, str]] = []
     with _timed(clock, "total"):
         saved: VideoDetector | None = None if detector is None else load(detector)
-        reads = (saved or build(options)).READS
+        judge = saved or build(options)
+        if save_to is not None and saved is None and normal is None and judge.NEEDS_NORMALS:
+            raise InputError(
+                "save",
+                "has nothing to keep: without normal footage every part is judged anew",
+                "give --normal",
+            )
+        reads = judge.READS
         eye = Eye(reads, options)
         with _timed(clock, "watch normal"):
             quiet = [n for _, n in _watched(normal, eye, skipped, progress)] if normal is not None else []
@@ -125,15 +133,17 @@ def _watched(
     return found
 
 
-def _judged(
-    ready: Ready | None, looked: Sequence[tuple[Path, Notes]], options: VideoOptions
-) -> VideoReport:
+def _judged(ready: Ready | None, looked: Sequence[tuple[Path, Notes]], options: VideoOptions) -> VideoReport:
     everything = [notes for _, notes in looked]
+    remarks: list[str] = []
     if ready is None:
+        remarks = [NOBODY]
         curves = [among_themselves(n, [o for o in everything if o is not n], options) for n in everything]
         ready = Ready(build(options), options.method)
     else:
         curves = [ready.detector.curve(notes) for notes in everything]
+        if not ready.normal and options.threshold is None:
+            remarks = [MOSTLY]
     report = VideoReport(
         ready.method,
         next((n.encoder for n in everything if n.encoder), ""),
@@ -143,7 +153,7 @@ def _judged(
         options.minimum,
         options.merge,
     )
-    report.notes += [*([] if ready.normal else [NOBODY]), *ready.remarks]
+    report.notes += [*remarks, *ready.remarks]
     normal = ready.normal or curves
     tops = block_maxima(normal)
     usual = float(np.median(np.concatenate([c.values for c in normal])))
@@ -223,7 +233,7 @@ def reason(notes: Notes, curve: Curve, segment: Segment, best: Place | None, dec
         return "; ".join(words) or "unlike the normal footage as a whole"
     who = "somebody" if best.track is not None and best.track < THINGS else "something"
     where = place(best.box, notes.size[0], notes.size[1])
-    return f"{who} at the {where}: {', '.join(words)}"
+    return f"{who} at the {where}: {' and '.join(words)}"
 
 
 @contextmanager

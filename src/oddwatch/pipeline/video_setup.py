@@ -20,10 +20,12 @@ from oddwatch.scoring.normal import Threshold
 
 PIECE = 20.0
 """Seconds of a piece of footage that is learnt or left out as a whole."""
+SHORTEST = 2.0
 FOLDS = 4
 NOBODY = (
     "nobody said what is normal: every part is judged by the others, and most of it is taken to be normal"
 )
+MOSTLY = "nobody said what is normal: the threshold assumes that most of this footage is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +130,13 @@ class Eye:
         return watch(clip, self.settings, **self.parts(), progress=progress)
 
 
-def pieces(notes: Notes, seconds: float = PIECE) -> list[Notes]:
-    """``notes`` cut into stretches of about ``seconds``; a rest shorter than half of that stays with the one before."""
+def pieces(notes: Notes) -> list[Notes]:
+    """``notes`` cut into stretches of about :data:`PIECE` seconds; a clip too short for one a fold into shorter ones, of
+    :data:`SHORTEST` seconds or more."""
     if not len(notes):
         return []
     length = float(notes.times[-1] - notes.times[0])
-    count = max(1, round(length / seconds))
+    count = max(1, round(length / PIECE), min(FOLDS, int(length / SHORTEST)))
     edges = np.searchsorted(notes.times, notes.times[0] + np.arange(1, count) * length / count)
     cuts = [0, *edges.tolist(), len(notes)]
     return [notes.part(a, b) for a, b in pairwise(cuts) if b > a]
@@ -202,6 +205,7 @@ def _held_out(detector: VideoDetector, rest: Sequence[Notes], held: Sequence[Not
 def _folds(counts: Sequence[int]) -> list[set[int]]:
     """Up to :data:`FOLDS` sets of pieces to leave out: of whole clips where there are several, else runs of neighbouring
     pieces, which share what they show."""
+    counts = [count for count in counts if count]
     total = sum(counts)
     clip = np.repeat(np.arange(len(counts)), counts)
     if len(counts) >= 2:
@@ -251,4 +255,4 @@ def assumed(curves: Sequence[Curve]) -> Threshold:
     tops = block_maxima(curves)
     middle = float(np.median(tops))
     spread = 1.4826 * float(np.median(np.abs(tops - middle)))
-    return Threshold(float(np.nextafter(middle + 3.5 * max(spread, 1e-9), np.inf)), "assumed", NOBODY)
+    return Threshold(float(np.nextafter(middle + 3.5 * max(spread, 1e-9), np.inf)), "assumed", MOSTLY)

@@ -3,8 +3,8 @@
 Idea. People who walk, cars, and a swaying camera move much and evenly; people who fight, scuffle or flee change their movement
 from instant to instant. 1. A cell's movement is its mean flow. 2. Its unrest is how much that changes from frame to frame.
 3. Turbulence is the mean unrest of the picture over its mean speed, both smoothed in time: how much of the movement is change.
-4. Strength is the change of the most changed cell. 5. The value is log₁₀(turbulence) + log₁₀(strength), in decades, both
-with a floor, so that a still picture is calm.
+4. Strength is the change of the most changed cell. 5. The value is the decades by which both exceed what a calm picture has,
+log₁₀(1 + turbulence / ``CALM``) + log₁₀(1 + strength / ``FAINT``), so that a still picture has 0.
 
 Needs the motion of cells. It knows no scene: thresholds are best set from quiet footage of the camera.
 
@@ -55,8 +55,8 @@ class Agitation(VideoDetector):
         changes[2:] = np.linalg.norm(np.diff(motion[1:, ..., 1:3], axis=0), axis=-1).mean(axis=(1, 2))
         speed = motion[..., 0].mean(axis=(1, 2))
         strongest = np.percentile(motion[..., 3].reshape(len(notes), -1), 99.5, axis=1)
-        turbulence = np.log10(self._steady(changes, notes) / (self._steady(speed, notes) + FLOOR) + CALM)
-        strength = np.log10(self._steady(strongest, notes) + FAINT)
+        turbulence = np.log10(1 + self._steady(changes, notes) / (self._steady(speed, notes) + FLOOR) / CALM)
+        strength = np.log10(1 + self._steady(strongest, notes) / FAINT)
         return Curve(
             notes.name, notes.times, turbulence + strength, {"turbulence": turbulence, "strength": strength}
         )

@@ -44,7 +44,9 @@ class VideoDetector:
             raise InputError(
                 "normal", "expected at least one clip, got none", "point --normal at quiet footage"
             )
-        if self.LABELS and (labels is None or len(labels) != len(normal)):
+        if labels is not None:
+            labels = [int(label) for label in labels]
+        if self.LABELS if labels is None else len(labels) != len(normal) or not set(labels) <= {0, 1}:
             raise InputError("labels", f"{self.NAME} expects a label 0 or 1 for each of {len(normal)} clips")
         encoders = {n.encoder for n in normal if n.encoder}
         if len(encoders) > 1:
@@ -96,8 +98,8 @@ class VideoDetector:
             setattr(self, name, arrays.get(name))
 
     def save(self, folder: str | Path) -> Path:
-        """Write it to ``folder``, see :mod:`oddwatch.detectors.kept`."""
-        if not self.fitted:
+        """Write it to ``folder``, see :mod:`oddwatch.detectors.kept`. Raises InputError where it still has to be fitted."""
+        if self.NEEDS_NORMALS and not self.fitted:
             raise InputError(self.NAME, "is not fitted", "call fit first")
         return kept.write(folder, kept.Kept(self.NAME, self.arguments(), self.encoder, self.state()))
 
@@ -110,9 +112,13 @@ def load(folder: str | Path) -> Any:
     found = kept.read(folder)
     if found.method not in CARDS or CARDS[found.method].modality != "video":
         raise ModelError(f"{folder}: holds {found.method}, which is no detector of video")
-    detector = resolve(DETECTORS, found.method, "detector")(**found.arguments)
+    kind = resolve(DETECTORS, found.method, "detector")
+    try:
+        detector = kind(**found.arguments)
+        detector.restore(found.arrays)
+    except (TypeError, KeyError, ValueError, IndexError) as error:
+        raise ModelError(f"{folder}: holds a {found.method} of another version: {error}") from error
     detector.encoder = found.encoder
-    detector.restore(found.arrays)
     detector.fitted = True
     return detector
 

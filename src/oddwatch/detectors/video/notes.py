@@ -188,10 +188,15 @@ def joined(parts: Sequence[Notes]) -> Notes:
     if not parts:
         raise InputError("notes", "expected at least one piece")
     first = parts[0]
-    if any((p.size, p.encoder) != (first.size, first.encoder) for p in parts):
+    encoders = {p.encoder for p in parts if p.encoder}  # a piece that no model looked at names none
+    if len(encoders) > 1 or any(p.size != first.size for p in parts):
         raise InputError(f"notes of {first.name}", "expected pieces of one size and encoder")
     starts = np.cumsum([0, *(len(p) for p in parts)])[:-1]
-    moved = [replace(p.objects, frame=p.objects.frame + s) for p, s in zip(parts, starts, strict=True)]
+    width = max(p.objects.deep.shape[1] for p in parts)
+    moved = [
+        replace(p.objects, frame=p.objects.frame + s, deep=_wide(p.objects.deep, width))
+        for p, s in zip(parts, starts, strict=True)
+    ]
     objects = Objects(**{f.name: _stacked([getattr(o, f.name) for o in moved]) for f in fields(Objects)})
     layers = {layer for p in parts for layer in p.tokens}
     return Notes(
@@ -205,9 +210,14 @@ def joined(parts: Sequence[Notes]) -> Notes:
         {layer: _stacked([p.tokens[layer] for p in parts if layer in p.tokens]) for layer in sorted(layers)},
         next((p.grid for p in parts if p.grid != (0, 0)), (0, 0)),
         tuple(c for p in parts for c in p.captions),
-        first.encoder,
+        encoders.pop() if encoders else "",
         _stacked([p.small for p in parts]),
     )
+
+
+def _wide(deep: np.ndarray, width: int) -> np.ndarray:
+    """Objects of a piece that the backbone did not look at, beside those of pieces that it did."""
+    return deep if deep.shape[1] == width else np.full((len(deep), width), np.nan, deep.dtype)
 
 
 def _stacked(values: Sequence[np.ndarray]) -> np.ndarray:

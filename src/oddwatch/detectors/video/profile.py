@@ -50,6 +50,8 @@ class CameraProfile(VideoDetector):
         unknown = [c for c in self.cues if c not in CUES]
         if unknown or not self.cues:
             raise InputError(f"cues {unknown}", "expected names of cues", f"of: {', '.join(CUES)}")
+        if min(self.neighbours, self.places) < 1 or self.most < 4 or not self.smooth >= 0:
+            raise InputError("neighbours, places, most, smooth", "expected 1, 1, 4 and 0 or more")
 
     def _fit(self, normal: Sequence[Notes], labels: Sequence[int] | None) -> None:
         rng = np.random.default_rng(self.seed)
@@ -87,8 +89,9 @@ class CameraProfile(VideoDetector):
     def _curve(self, notes: Notes) -> Curve:
         cues: dict[str, np.ndarray] = {}
         told: list[Place] = []
+        found = paths(notes)
         for cue, memory in self.memories.items():
-            seen = CUES[cue][0](notes, paths(notes))
+            seen = CUES[cue][0](notes, found)
             surprise = memory.surprise(seen.vectors) if len(seen.frame) else np.empty(0)
             raw = np.zeros(len(notes))
             np.maximum.at(raw, seen.frame, surprise)
@@ -121,7 +124,8 @@ class CameraProfile(VideoDetector):
 
     @staticmethod
     def _track(seen: Seen, k: int, notes: Notes) -> int | None:
-        return int(notes.objects.track[seen.row[k]]) if seen.row[k] >= 0 else None
+        track = int(notes.objects.track[seen.row[k]]) if seen.row[k] >= 0 else -1
+        return track if track >= 0 else None
 
     def _most_telling(self, told: Sequence[Place]) -> tuple[Place, ...]:
         """The ``places`` most surprising of each frame, in order of frames."""
