@@ -5,6 +5,7 @@
 >>> gallery.index(["footage/"])               # doctest: +SKIP
 >>> gallery.search("a man in a red jacket lying on the ground")   # doctest: +SKIP
 >>> ow.detect("parts/", normal="good/").findings                  # doctest: +SKIP
+>>> ow.detect_video("clip.mp4", normal="quiet.mp4").findings      # doctest: +SKIP
 
 Importing the package loads no model and no heavy library; names resolve on first use.
 """
@@ -19,6 +20,7 @@ _NAMES = {
     "Gallery": "oddwatch.api",
     "SearchResult": "oddwatch.search.engine",
     "detect": "oddwatch.api",
+    "detect_video": "oddwatch.pipeline.detect_video",
     "DetectReport": "oddwatch.pipeline.detect",
     "parse": "oddwatch.describe.sentence",
     "Box": "oddwatch.core",
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from oddwatch.core import Span as Span
     from oddwatch.describe.sentence import parse as parse
     from oddwatch.pipeline.detect import DetectReport as DetectReport
+    from oddwatch.pipeline.detect_video import detect_video as detect_video
     from oddwatch.search.engine import SearchResult as SearchResult
 
 
