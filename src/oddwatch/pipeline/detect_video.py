@@ -31,7 +31,7 @@ from oddwatch.pipeline.video_setup import (
     build,
     prepare,
 )
-from oddwatch.report.video import render_video
+from oddwatch.report.video import Cut, render_video
 from oddwatch.scoring.alarms import block_maxima
 from oddwatch.scoring.normal import false_alarm_rate
 from oddwatch.scoring.regions import place
@@ -41,6 +41,8 @@ from oddwatch.scoring.spans import Segment, localise
 log = logging.getLogger(__name__)
 HOLD = 0.6
 """A finding reaches as far as the curve stays above this share of the way from usual to the threshold."""
+LONGEST = 2.0
+"""Seconds that a value of the curve holds at most; a longer hole in the footage ends a finding."""
 
 
 def detect_video(
@@ -97,7 +99,14 @@ def detect_video(
                 if out is not None:
                     write(report, Path(out), pictures)
                 if html is not None:
-                    render_video(report, Path(html), stills=pictures, players=players(report, Path(html)))
+                    render_video(
+                        report,
+                        Path(html),
+                        stills=pictures,
+                        players=players(report, Path(html)),
+                        cut=Cut(report.minimum, report.merge, HOLD, report.usual, LONGEST),
+                        normal_events=block_maxima(ready.normal) if ready and ready.normal else None,
+                    )
     return report
 
 
@@ -156,7 +165,7 @@ def _judged(ready: Ready | None, looked: Sequence[tuple[Path, Notes]], options: 
     report.notes += [*remarks, *ready.remarks]
     normal = ready.normal or curves
     tops = block_maxima(normal)
-    usual = float(np.median(np.concatenate([c.values for c in normal])))
+    usual = report.usual = float(np.median(np.concatenate([c.values for c in normal])))
     for (path, notes), curve in zip(looked, curves, strict=True):
         report.clips.append(_clip(path, notes, curve, report, tops, usual))
     report.findings = sorted((f for c in report.clips for f in c.findings), key=lambda f: -f.score)
@@ -169,7 +178,7 @@ def _clip(
     limit = report.threshold.value
     low = min(limit, usual + HOLD * (limit - usual))
     found = localise(
-        curve.times, curve.values, limit, low=low, minimum=report.minimum, merge=report.merge, longest=2.0
+        curve.times, curve.values, limit, low=low, minimum=report.minimum, merge=report.merge, longest=LONGEST
     )
     one = ClipReport(
         path, notes.name, float(notes.times[-1]) if len(notes) else 0.0, notes.fps, notes.size, curve

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -43,7 +44,7 @@ class ClipReport:
 @dataclass(slots=True)
 class VideoReport:
     """What a detection in video found: ``findings`` of all ``clips``, most severe first; ``normal_seconds`` of footage the
-    threshold comes from (0: none was said to be normal); ``skipped`` (path, reason); ``seconds`` by step."""
+    threshold comes from (0: none was said to be normal); ``usual`` median value of the curves there; ``skipped`` (path, reason); ``seconds`` by step."""
 
     method: str
     encoder: str
@@ -52,6 +53,7 @@ class VideoReport:
     normal_seconds: float = 0.0
     minimum: float = 0.0
     merge: float = 0.0
+    usual: float = 0.0
     clips: list[ClipReport] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -159,7 +161,7 @@ def players(report: VideoReport, page: Path, longest: float = 900.0) -> dict[str
             clip(one.path, Span(0.0, one.duration + 1), folder / name, tallest=360)
         except (MediaError, InputError):
             continue
-        found[one.source] = f"{folder.name}/{name}"
+        found[one.source] = quote(f"{folder.name}/{name}")
     return found
 
 

@@ -84,7 +84,7 @@ CUES: dict[str, tuple[Callable[[Notes, Paths], Seen], str]] = {
     "jerk": (partial(_along_paths, names=("jerk", "growth"), people=True), "changes its movement abruptly"),
     "shape": (partial(_along_paths, names=("aspect", "growth"), people=True), "has an unusual shape or posture"),
     "size": (partial(_along_paths, names=("y", "height")), "is unusually large or small for this place"),
-    "flow": (_flow, "movement that this part of the picture does not know"),
+    "flow": (_flow, "moves as this part of the picture has not seen"),
     "deep": (_deep, "looks like nothing seen here before"),
 }
 """Name → (what makes its vectors, what it means when they are unusual)."""

@@ -30,9 +30,17 @@ class Paths:
         return self.numbers[:, [COLUMNS.index(n) for n in names]]
 
 
+STILLS = 1.0
+"""Frames a second below which footage is stills: who is who from one to the next, and how fast, cannot be told."""
+
+
 def paths(notes: Notes, least: float = 0.2, smooth: float = 0.16, steady: float = 0.5) -> Paths:
     """Positions and sizes along every track, between its looks by straight lines, smoothed over ``smooth`` seconds (the
-    height, by which speeds are divided, over ``steady``)."""
+    height, by which speeds are divided, over ``steady``).
+
+    In stills (:data:`STILLS`) everybody is a row by themselves, without movement."""
+    if notes.fps < STILLS:
+        return _alone(notes)
     rows, numbers = [np.empty(0, np.int64)], [np.empty((0, len(COLUMNS)))]
     for own in _tracks(notes):
         frames = notes.objects.frame[own]
@@ -41,6 +49,16 @@ def paths(notes: Notes, least: float = 0.2, smooth: float = 0.16, steady: float 
         rows.append(own)
         numbers.append(_along(notes, own, smooth, steady))
     return Paths(np.concatenate(rows), np.concatenate(numbers))
+
+
+def _alone(notes: Notes) -> Paths:
+    rows = np.flatnonzero(notes.objects.person)
+    x0, y0, x1, y1 = notes.objects.box[rows].astype(np.float64).T
+    height = np.maximum(y1 - y0, 1.0)
+    table = np.zeros((len(rows), len(COLUMNS)))
+    table[:, 0], table[:, 1] = (x0 + x1) / 2 / notes.size[0], y1 / notes.size[0]
+    table[:, 2], table[:, 3] = np.log(height / notes.size[0]), np.log(np.maximum(x1 - x0, 1.0) / height)
+    return Paths(rows, table)
 
 
 def _tracks(notes: Notes) -> Iterator[np.ndarray]:
