@@ -105,7 +105,7 @@ def detect_video(
                         stills=pictures,
                         players=players(report, Path(html)),
                         cut=Cut(report.minimum, report.merge, HOLD, report.usual, LONGEST),
-                        normal_events=block_maxima(ready.normal) if ready and ready.normal else None,
+                        normal_events=block_maxima(ready.normal).tolist() if ready and ready.normal else None,
                     )
     return report
 
