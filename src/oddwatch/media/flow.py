@@ -6,7 +6,7 @@ Speeds are frame heights a second, so that resolutions and frame rates compare.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -21,24 +21,26 @@ BINS = 8
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """Movement at one frame on a picture ``height`` pixels high: ``uv`` (h, w, 2) float32, frame heights a second to the
-    right and down; ``change`` (h, w) float32 grey difference 0–1; ``scale`` frame pixels per pixel (x, y)."""
+    right and down; ``change`` (h, w) float32 grey difference 0–1; ``scale`` frame pixels per pixel (x, y). ``speed`` (h, w)
+    frame heights a second follows from ``uv``."""
 
     uv: np.ndarray
     change: np.ndarray
     scale: tuple[float, float]
     seconds: float
+    speed: np.ndarray = field(init=False)
 
-    @property
-    def speed(self) -> np.ndarray:
-        """(h, w) frame heights a second."""
-        out: np.ndarray = np.hypot(self.uv[..., 0], self.uv[..., 1])
-        return out
+    def __post_init__(self) -> None:
+        u, v = cv2.split(self.uv)
+        object.__setattr__(self, "speed", cv2.magnitude(u, v))
 
     def cells(self, rows: int, columns: int) -> np.ndarray:
         """(rows, columns, 4) means of speed, u, v and change over an even grid of cells."""
-        channels = np.dstack([self.speed, self.uv, self.change])
-        out: np.ndarray = cv2.resize(channels, (columns, rows), interpolation=cv2.INTER_AREA)
-        return out
+        size = (columns, rows)
+        parts = [
+            cv2.resize(c, size, interpolation=cv2.INTER_AREA) for c in (self.speed, self.uv, self.change)
+        ]
+        return np.dstack(parts)
 
     def histogram(self, box: Box) -> np.ndarray:
         """(8,) mean over the pixels of ``box`` (frame pixels) of |u| + |v| in each direction (AI-VAD, TMLR, §3.2)."""
@@ -100,7 +102,8 @@ class FlowMeter:
             return None
         uv = self._flow.calc(before, grey, None)
         change = cv2.absdiff(before, grey).astype(np.float32)
-        uv[cv2.blur(change, (5, 5)) < self.still] = 0.0
+        moved = (cv2.blur(change, (5, 5)) >= self.still).astype(np.uint8)
+        uv = cv2.copyTo(uv, moved)
         scale = (frame.width / grey.shape[1], frame.height / grey.shape[0])
         return Field(uv / (grey.shape[0] * seconds), change / 255, scale, seconds)
 
@@ -143,7 +146,7 @@ class ThingTracker:
         if numbers and boxes:
             from scipy.optimize import linear_sum_assignment
 
-            costs = np.array([[self._cost(self._live[n], time, b) for b in boxes] for n in numbers])
+            costs = self._costs([self._live[n] for n in numbers], time, boxes)
             for r, c in zip(*linear_sum_assignment(np.minimum(costs, 1.0)), strict=True):
                 if costs[r, c] < 1.0:
                     found[c] = numbers[r]
@@ -158,10 +161,33 @@ class ThingTracker:
         return found
 
     @staticmethod
-    def _cost(track: tuple[float, Box, np.ndarray], time: float, box: Box) -> float:
-        then, before, velocity = track
-        expected = before.shifted(*(velocity * (time - then)))
-        far = float(np.hypot(*np.subtract(expected.center, box.center)))
-        size = 0.5 * (max(before.width, before.height) + max(box.width, box.height))
-        iou = max(expected.iou(box), before.iou(box))
-        return 1.0 - iou if iou > 0.1 else 0.9 + 0.1 * far / (0.5 * size) if far < 0.5 * size else 2.0
+    def _costs(tracks: list[tuple[float, Box, np.ndarray]], time: float, boxes: list[Box]) -> np.ndarray:
+        """(T, B): 0–0.9 by overlap with where a track was or is expected, 0.9–1 by distance where it is near, else 2."""
+        before = np.array([b.as_list() for _, b, _ in tracks])
+        step = np.array([velocity * (time - then) for then, _, velocity in tracks])
+        expected = before + np.tile(step, 2)
+        found = np.array([b.as_list() for b in boxes])
+        iou = np.maximum(_ious(expected, found), _ious(before, found))
+        middle, there = (expected[:, :2] + expected[:, 2:]) / 2, (found[:, :2] + found[:, 2:]) / 2
+        far = np.hypot(*np.moveaxis(middle[:, None] - there[None], -1, 0))
+        size = 0.5 * (_sides(before)[:, None] + _sides(found)[None])
+        near = np.where(far < 0.5 * size, 0.9 + 0.1 * far / np.maximum(0.5 * size, 1e-9), 2.0)
+        out: np.ndarray = np.where(iou > 0.1, 1.0 - iou, near)
+        return out
+
+
+def _sides(boxes: np.ndarray) -> np.ndarray:
+    """(N,) the longer side of each box."""
+    out: np.ndarray = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    return out
+
+
+def _ious(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """(N, M) intersection over union of boxes (N, 4) and (M, 4); two empty boxes give 0."""
+    low = np.maximum(ours[:, None, :2], theirs[None, :, :2])
+    high = np.minimum(ours[:, None, 2:], theirs[None, :, 2:])
+    shared = np.maximum(high - low, 0.0).prod(axis=-1)
+    areas = [(b[:, 2:] - b[:, :2]).prod(axis=1) for b in (ours, theirs)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    out: np.ndarray = shared / np.where(union > 0, union, 1.0)
+    return out
