@@ -6,6 +6,7 @@ Lengths are in frame heights and speeds in frame heights a second, so that notes
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -173,7 +174,15 @@ class Notes:
                 "captions": tuple(about["captions"]),
             }
             return cls(**about, **stored, tokens=parts["tokens."], objects=Objects(**parts["objects."]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            OSError,
+            EOFError,
+            zipfile.BadZipFile,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:
             raise MediaError(
                 str(path), f"holds no notes of a clip: {error}", "watch the clip again"
             ) from error

@@ -35,7 +35,8 @@ class Memory:
         """Learn ``rows`` (n, d) of which equal ``groups`` (n,) come from one clip; at most ``most`` are kept.
 
         Held-out distances come from two halves of the groups, each measured against the other; a single group is cut in
-        two in its order. Columns are scaled by their deviation between the first and last percentile, so that outliers
+        two in its order. Half the memory is thinner than all of it, so these distances are rather too large than too small.
+        Columns are scaled by their deviation between the first and last percentile, so that outliers
         among the normal do not flatten the rest.
 
         Raises:
