@@ -196,6 +196,7 @@ def joined(parts: Sequence[Notes]) -> Notes:
     """
     if not parts:
         raise InputError("notes", "expected at least one piece")
+    parts = [p for p in parts if len(p)] or parts[:1]  # a piece without a frame may not know its size yet
     first = parts[0]
     encoders = {p.encoder for p in parts if p.encoder}  # a piece that no model looked at names none
     if len(encoders) > 1 or any(p.size != first.size for p in parts):
