@@ -52,7 +52,7 @@ SETS: dict[str, list[Job]] = {
     "umn": [Job(m, "umn_crowd") for m in ("camera-profile", "ai-vad", "agitation")],
     "ped1": [Job(m, "ucsd_ped1") for m in ("camera-profile", "ai-vad", "agitation", "stg-nf", "mulde")],
     "fights": [
-        *(Job(m, "surveillance_fights", 4.0, ("motion", "objects", "tokens")) for m in ("agitation", "sultani", "rtfm", "ur-dmu")),
+        *(Job(m, "surveillance_fights", 4.0, ("motion", "objects", "tokens")) for m in ("agitation", "linear", "sultani", "rtfm", "ur-dmu")),
         Job("camera-profile", "surveillance_fights", 4.0, ("motion", "objects", "tokens")),
     ],
     "upcam": [Job("camera-profile", "upcam_cctv", 0.2), Job("agitation", "upcam_cctv", 0.2)],

@@ -153,7 +153,7 @@ def image(
 
 @app.command("video")
 def video(
-    method: Annotated[str, typer.Argument(help="sultani, rtfm or ur-dmu.")],
+    method: Annotated[str, typer.Argument(help="linear, sultani, rtfm or ur-dmu.")],
     out: Annotated[Path, typer.Option("--out", help="The folder of the fitted detector.")] = Path("detector"),
     normal: Annotated[
         list[str] | None,
@@ -180,7 +180,7 @@ def video(
     looks: Annotated[float, typer.Option(help="Frames a second that the backbone looks at.")] = 4.0,
     seed: Annotated[int, typer.Option(help="Seed of weights and bags.")] = 0,
 ) -> None:
-    """Train a video detector on clips labelled as a whole ([torch] extra).
+    """Train a video detector on clips labelled as a whole (all but linear: [torch] extra).
 
     Use it with: oddwatch detect CLIPS --detector DIR --normal QUIET.
     """

@@ -23,6 +23,7 @@ DETECTORS: dict[str, str] = {
     "agitation": "oddwatch.detectors.video.agitation:Agitation",
     "ai-vad": "oddwatch.detectors.video.aivad:AIVAD",
     "stg-nf": "oddwatch.detectors.video.stgnf:STGNF",
+    "linear": "oddwatch.detectors.video.linear:Linear",
     "mulde": "oddwatch.detectors.video.mulde:MULDE",
     "ffp": "oddwatch.detectors.video.predict:FramePrediction",
     "sultani": "oddwatch.detectors.video.sultani:Sultani",
@@ -168,6 +169,12 @@ CARDS: dict[str, Card] = {
         paper="Hirschorn and Avidan, ICCV 2023 (arXiv 2211.10946)",
         needs=("normals", "extra torch"), verified=("R",),
         claims={"micro AUC, ShanghaiTech": "85.9", "UBnormal, one-class": "71.8"},
+    ),
+    "linear": Card(
+        "linear", "detector", "video",
+        "Clips with a label as a whole: a ridge on how they move and on the tokens of what moves; closed form, no torch",
+        paper="ours; leaving groups out after Allen, Technometrics 1974",
+        needs=("labels",), verified=("R",),
     ),
     "mulde": Card(
         "mulde", "detector", "video",

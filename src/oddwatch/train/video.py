@@ -55,6 +55,12 @@ def train_video(
     if sum(bool(g) for g in (data, normal or anomalous, features)) != 1:
         raise InputError("clips", "expected exactly one of data, normal with anomalous, features")
     detector = build(options)
+    if (official and not hasattr(kind, "PAPER")) or (features is not None and not hasattr(kind, "fit_bags")):
+        raise InputError(
+            f"method {method}",
+            "has no published size and learns from one's own clips",
+            "give --normal and --anomalous",
+        )
     if official:
         detector = kind(**{**kind.PAPER, **options.arguments, "seed": options.seed})
     if features is not None:

@@ -101,3 +101,5 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path, given: dict[str, 
 def test_a_method_without_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sultani"):
         train_video("camera-profile", tmp_path, data=tmp_path)
+    with pytest.raises(InputError, match="published size"):
+        train_video("linear", tmp_path, features=tmp_path / "list")
