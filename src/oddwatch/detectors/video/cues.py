@@ -40,10 +40,13 @@ class Seen:
         return Box(c * width / columns, r * height / rows, (c + 1) * width / columns, (r + 1) * height / rows)
 
 
-def _along_paths(notes: Notes, found: Paths, names: tuple[str, ...], people: bool = False) -> Seen:
+def _along_paths(
+    notes: Notes, found: Paths, names: tuple[str, ...], people: bool = False, dense: bool = False
+) -> Seen:
     """Numbers of tracks; with ``people`` of people's only, as the outline of a moving thing comes and goes with its
-    movement and with what passes by it."""
+    movement and with what passes by it; with ``dense`` of tracks that were seen often."""
     which = notes.objects.person[found.row] if people else np.ones(len(found.row), bool)
+    which = which & found.dense if dense else which
     rows = found.row[which]
     return Seen(notes.objects.frame[rows], found.columns(*names)[which], rows, np.full(len(rows), -1))
 
@@ -81,8 +84,14 @@ CUES: dict[str, tuple[Callable[[Notes, Paths], Seen], str]] = {
         "moves unusually fast or in an unusual direction",
     ),
     "place": (partial(_along_paths, names=("x", "y", "vx", "vy")), "moves as nobody does at this place"),
-    "jerk": (partial(_along_paths, names=("jerk", "growth"), people=True), "changes its movement abruptly"),
-    "shape": (partial(_along_paths, names=("aspect", "growth"), people=True), "has an unusual shape or posture"),
+    "jerk": (
+        partial(_along_paths, names=("jerk", "growth"), people=True, dense=True),
+        "changes its movement abruptly",
+    ),
+    "shape": (
+        partial(_along_paths, names=("aspect", "growth"), people=True),
+        "has an unusual shape or posture",
+    ),
     "size": (partial(_along_paths, names=("y", "height")), "is unusually large or small for this place"),
     "flow": (_flow, "moves as this part of the picture has not seen"),
     "deep": (_deep, "looks like nothing seen here before"),

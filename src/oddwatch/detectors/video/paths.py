@@ -20,16 +20,20 @@ COLUMNS = ("x", "y", "height", "aspect", "vx", "vy", "jerk", "growth")
 class Paths:
     """Rows (K,) of ``notes.objects`` that belong to tracks of at least ``least`` seconds: ``row`` their index there;
     ``numbers`` (K, 8) of :data:`COLUMNS`: middle x and foot y (frame heights), log height, log width/height, velocity
-    to the right and down (own heights/s), change of velocity (own heights/s²), relative growth of the height (1/s)."""
+    to the right and down (own heights/s), change of velocity (own heights/s²), relative growth of the height (1/s); ``dense`` (K,) whether the track was
+    seen often enough (:data:`DENSE`) to tell abrupt changes."""
 
     row: np.ndarray
     numbers: np.ndarray
+    dense: np.ndarray
 
     def columns(self, *names: str) -> np.ndarray:
         """(K, n) of some columns."""
         return self.numbers[:, [COLUMNS.index(n) for n in names]]
 
 
+DENSE = 0.25
+"""Seconds between two looks (median of a track) up to which a change of movement is seen and not made up between them."""
 STILLS = 1.0
 """Frames a second below which footage is stills: who is who from one to the next, and how fast, cannot be told."""
 
@@ -41,14 +45,15 @@ def paths(notes: Notes, least: float = 0.2, smooth: float = 0.16, steady: float 
     In stills (:data:`STILLS`) everybody is a row by themselves, without movement."""
     if notes.fps < STILLS:
         return _alone(notes)
-    rows, numbers = [np.empty(0, np.int64)], [np.empty((0, len(COLUMNS)))]
+    rows, numbers, dense = [np.empty(0, np.int64)], [np.empty((0, len(COLUMNS)))], [np.empty(0, bool)]
     for own in _tracks(notes):
         frames = notes.objects.frame[own]
         if notes.times[frames[-1]] - notes.times[frames[0]] < least:
             continue
         rows.append(own)
         numbers.append(_along(notes, own, smooth, steady))
-    return Paths(np.concatenate(rows), np.concatenate(numbers))
+        dense.append(np.full(len(own), float(np.median(np.diff(notes.times[frames]))) <= DENSE))
+    return Paths(np.concatenate(rows), np.concatenate(numbers), np.concatenate(dense))
 
 
 def _alone(notes: Notes) -> Paths:
@@ -58,7 +63,7 @@ def _alone(notes: Notes) -> Paths:
     table = np.zeros((len(rows), len(COLUMNS)))
     table[:, 0], table[:, 1] = (x0 + x1) / 2 / notes.size[0], y1 / notes.size[0]
     table[:, 2], table[:, 3] = np.log(height / notes.size[0]), np.log(np.maximum(x1 - x0, 1.0) / height)
-    return Paths(rows, table)
+    return Paths(rows, table, np.zeros(len(rows), bool))
 
 
 def _tracks(notes: Notes) -> Iterator[np.ndarray]:

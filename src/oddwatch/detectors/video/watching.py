@@ -40,13 +40,15 @@ class Clip(Protocol):
 class WatchSettings:
     """``want``: what to note, of :data:`WANTED` ("tokens" also gives class tokens and deep vectors of objects). ``looks``
     a second the models get, None for every frame. ``rows`` of the grid of motion cells (columns follow the aspect).
-    ``layers`` of the backbone; the first gives the deep vectors. ``small`` height of the small grey frames."""
+    ``layers`` of the backbone; the first gives the deep vectors. ``small`` height of the small grey frames.
+    ``smallest`` pixels of a person's longer side below which a pose means nothing: such people are moving things."""
 
     want: tuple[str, ...] = ("motion", "objects", "people", "tokens")
     looks: float | None = 2.0
     rows: int = 12
     layers: tuple[str, ...] = ("block_9",)
     small: int = 64
+    smallest: float = 32.0
     flow_height: int = 180
 
     def __post_init__(self) -> None:
@@ -155,7 +157,9 @@ class Watcher:
             self._tokens.append(tokens)
         if "people" in want:
             assert self.finder is not None
-            people = self.people = self.tracker.update(frame, self.finder.find(frame))
+            found = self.finder.find(frame)
+            large = [p for p in found if max(p.box.width, p.box.height) >= self.settings.smallest]
+            people = self.people = self.tracker.update(frame, large)
             for person in people:
                 self._rows.append(
                     (
