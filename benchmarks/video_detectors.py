@@ -2,8 +2,8 @@
 
 Sets: ``ped1`` (UCSD Ped1 test clips, four folds by clip, learnt from the normal segments of the other clips), ``avenue`` (stills
 every 2 s, learnt from 142 normal stills), ``tracks`` (Avenue and ShanghaiTech boxes, no pixels), ``umn`` (first 150 frames
-learnt), ``fights`` (clip labels, five folds by near-duplicate source; zero-shot rows learn nothing), ``upcam`` (an office hour at 5
-frames a second, looked at every 5 s). The sets are samples with protocols of their own: only their READMEs' floors
+learnt), ``fights`` (clip labels, five folds by near-duplicate source; zero-shot rows learn nothing), ``upcam`` (an office hour of
+128 × 64 pixels at 5 frames a second, by movement alone). The sets are samples with protocols of their own: only their READMEs' floors
 compare. Rows are kept in ``results/video_detectors.json`` as they come; a run that was stopped goes on.
 """
 
@@ -55,7 +55,7 @@ SETS: dict[str, list[Job]] = {
         *(Job(m, "surveillance_fights", 4.0, ("motion", "objects", "tokens")) for m in ("agitation", "linear", "sultani", "rtfm", "ur-dmu")),
         Job("camera-profile", "surveillance_fights", 4.0, ("motion", "objects", "tokens")),
     ],
-    "upcam": [Job("camera-profile", "upcam_cctv", 0.2), Job("agitation", "upcam_cctv", 0.2)],
+    "upcam": [Job(m, "upcam_cctv", 0.2, ("motion", "objects")) for m in ("camera-profile", "ai-vad", "agitation")],
 }  # fmt: skip
 
 
