@@ -29,6 +29,7 @@ from oddwatch.pipeline.video_setup import (
     among_themselves,
     assumed,
     build,
+    needs_no_labels,
     prepare,
 )
 from oddwatch.report.video import Cut, render_video
@@ -72,6 +73,8 @@ def detect_video(
     with _timed(clock, "total"):
         saved: VideoDetector | None = None if detector is None else load(detector)
         judge = saved or build(options)
+        if saved is None:
+            needs_no_labels(judge)
         if save_to is not None and saved is None and normal is None and judge.NEEDS_NORMALS:
             raise InputError(
                 "save",
@@ -82,6 +85,8 @@ def detect_video(
         eye = Eye(reads, options)
         with _timed(clock, "watch normal"):
             quiet = [n for _, n in _watched(normal, eye, skipped, progress)] if normal is not None else []
+        if normal is not None and not quiet:
+            raise InputError("normal", "none can be read", "; ".join(f"{s}: {r}" for s, r in skipped[:3]))
         with _timed(clock, "learn"):
             ready = _ready(saved, quiet, options, progress)
         if save_to is not None and ready is not None:

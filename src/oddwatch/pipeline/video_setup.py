@@ -171,12 +171,7 @@ def prepare(normal: Sequence[Notes], options: VideoOptions, progress: Progress |
     """
     detector = build(options)
     ready = Ready(detector, options.method)
-    if detector.LABELS and detector.NEEDS_NORMALS:
-        raise InputError(
-            f"method {options.method}",
-            "learns from clips with labels",
-            "train it first: oddwatch train video, then --detector",
-        )
+    needs_no_labels(detector)
     cut = [piece for notes in normal for piece in pieces(notes)]
     if not detector.NEEDS_NORMALS:
         ready.normal = [detector.curve(notes) for notes in normal]
@@ -196,6 +191,16 @@ def prepare(normal: Sequence[Notes], options: VideoOptions, progress: Progress |
         )
         ready.normal = [detector.curve(p) for p in cut]
     return ready
+
+
+def needs_no_labels(detector: VideoDetector) -> None:
+    """Raises InputError where a method cannot learn without labels: normal footage has none."""
+    if detector.LABELS and detector.NEEDS_NORMALS:
+        raise InputError(
+            f"method {detector.NAME}",
+            "learns from clips with labels",
+            "train it first: oddwatch train video, then --detector",
+        )
 
 
 def _held_out(detector: VideoDetector, rest: Sequence[Notes], held: Sequence[Notes]) -> list[Curve]:
