@@ -19,7 +19,7 @@ from oddwatch.detectors.video.watching import THINGS, WANTED
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 VIDEO = sorted(name for name in DETECTORS if CARDS[name].modality == "video")
-FPS, SECONDS, HEIGHT, WIDTH, WALKERS = 10, 12, 120, 160, 3
+FPS, SECONDS, HEIGHT, WIDTH, WALKERS = 10, 11, 120, 160, 3
 ODD = (5.0, 8.0)
 """Seconds of an odd clip in which something happens."""
 
@@ -38,9 +38,9 @@ class WordBag:
 
 
 TOY: dict[str, dict[str, object]] = {
-    "mulde": {"steps": 60, "hidden": (16,), "looks": 4},
-    "stg-nf": {"least": 25, "most": 25, "blocks": 2, "window": 12, "batch": 64, "stride": 12, "lr": 1e-2},
-    "ffp": {"steps": 40, "base": 2, "levels": 2, "batch": 4},
+    "mulde": {"steps": 40, "hidden": (16,), "looks": 4},
+    "stg-nf": {"least": 20, "most": 20, "blocks": 2, "window": 12, "batch": 64, "stride": 12, "lr": 1e-2},
+    "ffp": {"steps": 25, "base": 2, "levels": 2, "batch": 4},
     "sultani": {"steps": 80, "batch": 6},
     "rtfm": {"steps": 40, "batch": 6, "branch": 8},
     "ur-dmu": {"steps": 40, "batch": 6, "width": 32, "depth": 1, "slots": 8, "hidden": 16, "lr": 2e-3},
