@@ -116,7 +116,7 @@ def _listed(inputs: Sequence[str | Path], found: Found, own: Sequence[Path]) -> 
         if source.kind == "picture":
             kept.append(source.path)
         else:
-            found.skipped.append((source.name, "is a video; detect looks at pictures"))
+            found.skipped.append((source.name, "is a video; this method looks at pictures"))
     return kept
 
 

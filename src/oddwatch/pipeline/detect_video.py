@@ -12,7 +12,7 @@ import numpy as np
 
 from oddwatch.core import Curve, Finding, InputError, LimitError, MediaError, Place, Progress, Span
 from oddwatch.detectors.video.base import VideoDetector, load
-from oddwatch.detectors.video.cues import CUES
+from oddwatch.detectors.video.cues import WORDS
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.watching import THINGS
 from oddwatch.media.names import printable
@@ -242,7 +242,7 @@ def reason(notes: Notes, curve: Curve, segment: Segment, best: Place | None, dec
     strong = (
         [c for c in decided if curve.cues[c][at] >= 0.5 * curve.cues[decided[0]][at]][:2] if decided else []
     )
-    words = [CUES[c][1] if c in CUES else c for c in strong]
+    words = [WORDS.get(c, c) for c in strong]
     if best is None or best.box is None:
         return "; ".join(words) or "unlike the normal footage as a whole"
     who = "somebody" if best.track is not None and best.track < THINGS else "something"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from scipy.ndimage import label
 
 from oddwatch.core import Box
 from oddwatch.detectors.video.notes import Notes
@@ -97,3 +98,24 @@ CUES: dict[str, tuple[Callable[[Notes, Paths], Seen], str]] = {
     "deep": (_deep, "looks like nothing seen here before"),
 }
 """Name → (what makes its vectors, what it means when they are unusual)."""
+
+WORDS: dict[str, str] = {name: words for name, (_, words) in CUES.items()} | {
+    "velocity": "moves unusually fast or in an unusual direction",
+    "pose": "holds itself as nobody here did",
+    "likelihood": "moves its limbs as nobody here did",
+    "prediction": "is not what the frames before led to expect",
+    "turbulence": "keeps changing its movement",
+    "strength": "changes the picture strongly",
+    "learnt": "is like the clips that were labelled anomalous",
+    "language": "is told in words that the rules or the model call abnormal",
+}
+"""What the cues of all video detectors mean when they are unusual."""
+
+
+def together(cell: int, cells: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Those of ``cells`` (K,) that hang together with ``cell``, side by side or at the corners, on a ``grid``."""
+    mask = np.zeros(grid, bool)
+    mask.flat[cells] = True
+    parts, _ = label(mask, np.ones((3, 3)))
+    out: np.ndarray = cells[parts.flat[cells] == parts.flat[cell]]
+    return out

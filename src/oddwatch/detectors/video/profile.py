@@ -21,9 +21,9 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from oddwatch.core import Curve, InputError, Place
+from oddwatch.core import Box, Curve, InputError, Place
 from oddwatch.detectors.video.base import VideoDetector
-from oddwatch.detectors.video.cues import CUES, Seen
+from oddwatch.detectors.video.cues import CUES, Seen, together
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.paths import paths
 from oddwatch.detectors.video.surprise import Memory
@@ -103,7 +103,7 @@ class CameraProfile(VideoDetector):
                     int(seen.frame[k]),
                     cue,
                     float(surprise[k]),
-                    seen.box(int(k), notes),
+                    self._box(seen, int(k), surprise, notes),
                     self._track(seen, int(k), notes),
                 )
                 for k in np.flatnonzero((surprise >= self.told) & (surprise >= raw[seen.frame]))
@@ -121,6 +121,23 @@ class CameraProfile(VideoDetector):
             np.where(np.isin(np.arange(len(raw)), notes.looked), np.arange(len(raw)), -1)
         )
         return np.where(last >= 0, raw[np.maximum(last, 0)], 0.0)
+
+    def _box(self, seen: Seen, k: int, surprise: np.ndarray, notes: Notes) -> Box:
+        """Where vector ``k`` was seen; of a cell, with the surprising cells around it."""
+        if seen.row[k] >= 0:
+            return seen.box(k, notes)
+        first, last = np.searchsorted(
+            seen.frame, [seen.frame[k], seen.frame[k] + 1]
+        )  # cells come in order of frames
+        own = first + np.flatnonzero(surprise[first:last] >= self.told)
+        around = set(together(int(seen.cell[k]), seen.cell[own], seen.grid).tolist())
+        boxes = [seen.box(int(i), notes) for i in own if int(seen.cell[i]) in around]
+        return Box(
+            min(b.x0 for b in boxes),
+            min(b.y0 for b in boxes),
+            max(b.x1 for b in boxes),
+            max(b.y1 for b in boxes),
+        )
 
     @staticmethod
     def _track(seen: Seen, k: int, notes: Notes) -> int | None:
