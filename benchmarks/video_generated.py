@@ -1,9 +1,11 @@
-"""Is each behaviour found in drawn footage? python benchmarks/video_generated.py [--places 2] [--cache DIR] [--watch-only].
+"""Is each behaviour found in drawn footage? python benchmarks/video_generated.py [--places 1] [--cache DIR] [--watch-only].
 
-A place is the first street of a series that nothing was developed on (streets allow all 13 behaviours), with its camera, light
-and standing things. It is drawn again at other times with other people: LEARN calm takes of 20 s are learnt and settle the
-thresholds, CALM further calm takes are judged, and one take of each behaviour, from 4 s before it starts to 8 s after (a
-bag left alone and a loiterer: to the end). No person appears in two takes.
+A place is the first street of a series whose camera hangs above heads (streets allow all 13 behaviours), with its light and
+standing things. It is drawn again at other times with other people: LEARN calm takes of 20 s are learnt and settle the
+thresholds, CALM further calm takes are judged, and one take of each behaviour, from 4 s before it starts to 6 s after (a
+bag left alone and a loiterer: to the end). It is the first take in which somebody who takes part is at least half visible and
+40 pixels large in half of the looks, by the generator's own annotations: others pass in front. No person appears in two
+takes. The series reported was not looked at before; series 613 was.
 
 Every third frame of 25 a second is drawn; optical flow compares frames 0.12 s apart, as it does at 25. The models look every
 0.48 s. Frames go from the drawing to the watcher without a codec between. Thresholds allow one false alarm in ten minutes
@@ -20,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ import cv2
 import numpy as np
 
 from oddwatch.bench.tables import markdown, write_rows
-from oddwatch.core import Curve, Frame, Span
+from oddwatch.core import Curve, Frame, InputError, Span
 from oddwatch.datasets.scenes import Scene
 from oddwatch.datasets.scenes.scene import FPS, SECONDS
 from oddwatch.describe.wishes import Reader, Wish
@@ -44,10 +46,11 @@ from oddwatch.scoring.spans import localise
 
 RESULTS = Path(__file__).parent / "results" / "video_generated.json"
 PROTOCOL = "drawn behaviours"
-SEED, LEARN, CALM = 613, 4, 3
+SEED, LEARN, CALM = 619, 4, 3
 EVERY, LOOK = 3, 4
 """Every so many frames are drawn; the models look at every so many of those."""
-BEFORE, AFTER, TOLERANCE = 4.0, 8.0, 1.0
+BEFORE, AFTER, TOLERANCE = 4.0, 6.0, 1.0
+CAMERAS, TRIES, VISIBLE, LARGE = ("shop", "surveillance"), 20, 0.5, 40
 OPTIONS = VideoOptions(false_alarms=6.0)
 METHODS = ("camera-profile", "ai-vad", "agitation")
 SENTENCES = {
@@ -91,12 +94,12 @@ class Take:
 
 
 def streets(seed: int, count: int) -> Iterator[Scene]:
-    """The first scenes of a series that lie in a street."""
+    """The first scenes of a series that lie in a street under a camera above heads."""
     index = 0
     while count:
         scene = Scene(seed, index)
         index += 1
-        if scene.place.name == "street":
+        if scene.place.name == "street" and scene.camera_name in CAMERAS:
             count -= 1
             yield scene
 
@@ -110,7 +113,28 @@ def window(take: Scene) -> tuple[float, float]:
     return max(0.0, event.start - BEFORE), end
 
 
-def watched(name: str, take: Scene, models: Models, cache: Path | None) -> Take:
+def is_seen(take: Scene) -> bool:
+    """Whether the behaviour, or its beginning, can be seen at all, by the annotations."""
+    event = take.events[0]
+    clear = []
+    for at in np.linspace(event.start + 0.4, min(event.end, event.start + AFTER) - 0.2, 6):
+        _, drawn = take.draw(float(at), finish=False)
+        sizes = [(one.visible, max(one.box[2] - one.box[0], one.box[3] - one.box[1]))
+                 for one, _, _ in drawn if one.track in event.tracks]  # fmt: skip
+        clear.append(any(visible >= VISIBLE and large >= LARGE for visible, large in sizes))
+    return 2 * sum(clear) >= len(clear)
+
+
+def staged(scene: Scene, kind: str) -> Scene:
+    """The first take of a behaviour that can be seen."""
+    for number in range(1, TRIES + 1):
+        take = scene.again(number, kind)
+        if is_seen(take):
+            return take
+    raise InputError(f"kind {kind}", f"is not seen in any of {TRIES} takes", "take another series")
+
+
+def watched(name: str, take: Callable[[], Scene], models: Models, cache: Path | None) -> Take:
     """A take as the watcher and the sentences see it, from ``cache`` where it is there."""
     file = cache / f"{name}.npz" if cache else None
     about = cache / f"{name}.json" if cache else None
@@ -119,7 +143,7 @@ def watched(name: str, take: Scene, models: Models, cache: Path | None) -> Take:
         span = Span(*kept["span"]) if kept["span"] else None
         likely = np.array(kept["likely"]).reshape(len(kept["looks"]), len(SENTENCES))
         return Take(name, kept["kind"], span, Notes.load(file), np.array(kept["looks"]), likely)
-    found = watch(name, take, models)
+    found = watch(name, take(), models)
     if file is not None and about is not None:
         found.notes.save(file)
         about.write_text(
@@ -282,7 +306,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--places", type=int, default=2)
+    parser.add_argument("--places", type=int, default=1)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--cache", type=Path, help="keep what was watched here, or use what is there")
     parser.add_argument("--watch-only", action="store_true")
@@ -297,7 +321,9 @@ def main() -> None:
 
         def take(number: int, kind: str | None = None, scene: Scene = scene, place: int = place) -> Take:
             name = f"s{args.seed}-p{place}-{kind or 'calm'}-{number}".replace(" ", "_")
-            found = watched(name, scene.again(number, kind), models, args.cache)
+            found = watched(
+                name, lambda: staged(scene, kind) if kind else scene.again(number), models, args.cache
+            )
             print(f"{time.process_time() - started:6.0f} s of processor time: {name}", flush=True)
             return found
 
@@ -317,7 +343,7 @@ def main() -> None:
     if not rows:
         return
     about = {
-        "command": "python benchmarks/video_generated.py",
+        "command": f"python benchmarks/video_generated.py --places {args.places} --seed {args.seed}",
         "places": args.places,
         "learnt_seconds_a_place": LEARN * SECONDS,
         "frames_a_second": FPS / EVERY,
