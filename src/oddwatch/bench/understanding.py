@@ -161,9 +161,9 @@ def _lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole(facts: Facts) -> Facts:
-    """What the annotation lists of things worn and carried is all there is."""
+    """What the annotation lists of actions, and of things worn and carried, is all there is."""
     known = facts.known.copy()
-    known[[*members("carry"), *members("head.wear")]] = True
+    known[[*members("action"), *members("carry"), *members("head.wear")]] = True
     return Facts(facts.schema, facts.p, known)
 
 

@@ -18,7 +18,7 @@ from oddwatch.understand.record import Proof, Record, Somebody, Spell
 
 YES, NO = 0.5, 0.3
 """Probabilities from which something is held true, up to which it is held false; between them it is unknown."""
-MEANT = 0.34
+MEANT = 0.25
 """Probability of its weakest word from which a description means somebody."""
 KIND_LEAST, KIND_NEVER = 0.35, 0.06
 """People name upper garments loosely, and a describer too: a kind that is not ruled out (p below the second) counts as so
@@ -35,6 +35,8 @@ mark there individual individuals persons up
 """Words of questions about clips that describe nobody."""
 HELD = 0.4
 """Weight of "carrying" beside the thing carried, which says it already."""
+IMPLIED = {"posture.riding": ("near.bicycle", "near.motorcycle"), "posture.climbing": ("near.fence",)}
+"""Of "rides a bicycle" the riding is seen; a bicycle that nobody looks for does not stand against it."""
 DOING = frozenset(("posture", "action", "motion"))
 
 
@@ -152,6 +154,8 @@ def meant(record: Record, what: Description, within: Span | None = None) -> list
         if within is not None and not _present(person, within):
             continue
         holding = tuple(holds(s, person, within if is_doing(s) else None) for s in what.slots)
+        implied = {o for h in holding if h.p is not None for a in h.slot.atoms for o in IMPLIED.get(a, ())}
+        holding = tuple(h for h in holding if h.p is not None or not implied.intersection(h.slot.atoms))
         p = min((0.2 if h.p is None else h.p for h in holding), default=1.0)
         found.append(Meant(person, p, holding))
     return sorted(found, key=lambda m: (-m.p, -m.person.span.duration))

@@ -27,6 +27,8 @@ UPRIGHT = ("posture.standing", "posture.walking", "posture.running", "posture.be
 FAMILIES = (("standing", "walking", "running"), ("crouching", "bending", "sitting"), ("lying",), ("riding",),
             ("climbing",), ("jumping",))  # fmt: skip
 """Postures that are taken for one another."""
+FAINT, MOST_FAINT = 0.15, 0.42
+"""Probabilities between which a posture that was never the likeliest is noted."""
 PAIRS = ("fight", "hug", "push")
 PAIRED = 0.33
 """Mean probability over a second from which an action between two people is told."""
@@ -93,7 +95,26 @@ def _postures(steps: Steps) -> list[Spell]:
             found.append(
                 Spell(names[int(best[first])], _until(times, first, last), sure, peak, steps.box(peak))
             )
-    return sorted([*_joined(found), *_falls(steps, found)], key=lambda s: (s.span.start, s.atom))
+    found = _joined(found)
+    found += _falls(steps, found)
+    return sorted([*found, *_faint(steps, smooth, names, found)], key=lambda s: (s.span.start, s.atom))
+
+
+def _faint(steps: Steps, smooth: np.ndarray, names: Sequence[str], found: Sequence[Spell]) -> list[Spell]:
+    """The postures never told that came nearest to it, with their own low probability: too faint for a yes, enough to
+    say whom a question means."""
+    out = []
+    told = {s.atom for s in found}
+    for column, atom in enumerate(names):
+        peak = int(smooth[:, column].argmax())
+        p = float(smooth[peak, column])
+        if atom in told or atom.partition(".")[2] in FAMILIES[0] or p < FAINT:
+            continue
+        on = smooth[:, column] >= 0.6 * p
+        first, last = next((a, b) for a, b in _runs(on.astype(int)) if a <= peak <= b)
+        at = float(steps.times[peak])
+        out.append(Spell(atom, _until(steps.times, first, last), min(p, MOST_FAINT), at, steps.box(at)))
+    return out
 
 
 def _chosen(smooth: np.ndarray, names: Sequence[str]) -> np.ndarray:

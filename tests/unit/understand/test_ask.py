@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from oddwatch.core import UNKNOWN, InputError, Span
 from oddwatch.understand.ask import LONGEST, ask
 from oddwatch.understand.record import Record
+
+from .conftest import spell
 
 
 @pytest.mark.parametrize(
@@ -86,6 +90,26 @@ def test_answers_name_when_and_where(clip):
     assert told.probability == pytest.approx(0.9)
     colour = ask(clip, "What colour is the jacket of the person who falls?")
     assert colour.proof[0].box is not None and colour.proof[0].box.as_list() == [100, 100, 120, 130]
+
+
+def test_a_thing_nobody_looks_for_is_implied_only_by_what_needs_it(clip):
+    one = clip.person(2)
+    rides = replace(clip, people=(replace(one, spells=(spell("posture.riding", 0, 12, one.steps),)),))
+    assert ask(rides, "Is anyone riding a bicycle?").value is True
+    assert not ask(clip, "Does anybody run with a dog?").known
+
+
+def test_a_faint_doing_says_who_but_not_whether(clip):
+    one = clip.person(3)
+    faint = replace(
+        clip,
+        people=(
+            *clip.people[:2],
+            replace(one, spells=(*one.spells, spell("posture.bending", 8, 9, one.steps, 0.32))),
+        ),
+    )
+    assert ask(faint, "What colour is the coat of the person who bends down?").value == "green"
+    assert not ask(faint, "Does anybody bend down?").known
 
 
 def test_nobody_seen():

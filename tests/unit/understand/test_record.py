@@ -75,6 +75,23 @@ def test_who_lies_from_the_start_did_not_fall():
     assert names(down) == ["lying"]
 
 
+def test_a_posture_that_never_wins_is_kept_faintly(monkeypatch):
+    from oddwatch.understand import spells
+
+    own, real = steps(0, 10, 100), spells._odds
+
+    def bent(given: Steps):
+        odds = real(given)
+        odds["posture.bending"][(given.times >= 4) & (given.times <= 5)] = 0.3
+        return odds
+
+    monkeypatch.setattr(spells, "_odds", bent)
+    found = {s.atom: s for s in spells_of({1: own})[1]}
+    faint = found["posture.bending"]
+    assert faint.p == pytest.approx(0.3, abs=0.05) and 4 <= faint.time <= 5 and faint.span.duration < 2
+    assert found["posture.standing"].span.duration == 10
+
+
 class Paper:
     """Finds one cardboard person who walks to the right and is gone for the last looks."""
 

@@ -146,7 +146,8 @@ class _Maker:
         self.scene, self.family, self.rng = scene, family, rng
         self.people = told(annotations)
         self.any = told(annotations, 0.0, 0.0)
-        self.end = float(annotations[-1]["time"])
+        self.times = [float(n["time"]) for n in annotations]
+        self.end = self.times[-1]
 
     # -- words ---------------------------------------------------------------------------------------------------
 
@@ -221,7 +222,8 @@ class _Maker:
 
     def now(self) -> Question | None:
         time = float(self.rng.integers(2, int(self.end) - 1))
-        n = sum(any(abs(t - time) < 0.15 for t in p.times) for p in self.people.values())
+        look = min(self.times, key=lambda t: abs(t - time))
+        n = sum(look in p.times for p in self.people.values())
         text = self.say(("How many people are there at {t:.0f} seconds?", "How many people are in the picture at {t:.0f} s?"),
                         ("At second {t:.0f}, how many persons are in view?", "How many individuals can be counted at the {t:.0f} second mark?"),
                         t=time)  # fmt: skip

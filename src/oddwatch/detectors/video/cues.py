@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.ndimage import label
+from scipy.ndimage import label, uniform_filter1d
 
 from oddwatch.core import Box
 from oddwatch.detectors.video.notes import Notes
@@ -18,6 +18,8 @@ from oddwatch.detectors.video.paths import Paths
 
 STILL = 0.01
 """Frame heights a second below which a cell counts as still."""
+STEADY = 0.3
+"""Seconds over which the flow of a cell is averaged: that of two frames is noisy."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +58,8 @@ def _flow(notes: Notes, found: Paths) -> Seen:
     """Cells of the picture in which something moves: where, and its mean velocity."""
     if not notes.has("motion"):
         return Seen(np.empty(0, np.int64), np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.int64))
-    motion = notes.motion.astype(np.float32)
+    steady = max(1, round(STEADY * notes.fps))
+    motion = uniform_filter1d(notes.motion.astype(np.float32), steady, axis=0, mode="nearest")
     frame, r, c = np.nonzero(motion[..., 0] > STILL)
     rows, columns = motion.shape[1:3]
     tall = columns / rows
