@@ -184,11 +184,15 @@ def detect(
 
 def _is_video(inputs: list[str], method: str | None, detector: Path | None) -> bool:
     """Whether the named method is of video; where none is named, whether the first thing to judge is one."""
+    from oddwatch.core import ModelError
     from oddwatch.detectors import CARDS
     from oddwatch.detectors.kept import read
     from oddwatch.media.sources import find
 
-    name = method or (read(detector).method if detector is not None else None)
+    try:
+        name = method or (read(detector).method if detector is not None else None)
+    except ModelError:  # told, with what to do, by whoever reads it to judge
+        return False
     if name is not None:
         return name in CARDS and CARDS[name].modality == "video"
     first = next(iter(find(inputs, report=lambda skipped: None)), None)

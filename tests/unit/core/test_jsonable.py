@@ -21,6 +21,7 @@ from oddwatch.core import (
     UNKNOWN,
     Box,
     Card,
+    Curve,
     Entry,
     Evidence,
     Facts,
@@ -31,6 +32,7 @@ from oddwatch.core import (
     Moment,
     Motion,
     Person,
+    Place,
     Pose,
     Query,
     Reason,
@@ -97,7 +99,26 @@ vectors = arrays.arrays(
 tokens = arrays.arrays(np.int8, st.tuples(st.integers(0, 3), st.integers(0, 4)))
 kinds = st.sampled_from(["person", "moment"])
 
+places = st.builds(Place, count, text, number, maybe(boxes), maybe(count))
+
+
+@st.composite
+def curves(draw: st.DrawFn) -> Curve:
+    n = draw(st.integers(0, 4))
+    rows = arrays.arrays(np.float64, n, elements=number)
+    times = np.sort(draw(rows))
+    return Curve(
+        draw(text),
+        times,
+        draw(rows),
+        draw(st.dictionaries(text, rows, max_size=2)),
+        tuple(draw(st.lists(places, max_size=2))),
+    )
+
+
 WORDS: dict[type, st.SearchStrategy] = {
+    Place: places,
+    Curve: curves(),
     Box: boxes,
     Span: spans,
     Region: st.builds(Region, boxes, text, share, maybe(masks)),

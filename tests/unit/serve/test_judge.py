@@ -84,12 +84,12 @@ def models() -> Models:
 
 
 def frame(time: float, squares: Sequence[tuple[float, float, tuple[int, int, int]]]) -> Frame:
-    """A grey street, 160 × 90, with textured squares of 12 × 24 pixels at x, y."""
+    """A grey street, 160 × 90, with textured blocks of 16 × 36 pixels at x, y."""
     pixels = np.full((90, 160, 3), 90, np.uint8)
     pixels[::7, ::5] = 120
     for x, y, colour in squares:
-        pixels[int(y) : int(y) + 24, int(x) : int(x) + 12] = colour
-        pixels[int(y) + 3 : int(y) + 24 : 6, int(x) : int(x) + 12] = np.clip(np.array(colour) + 20, 0, 255)
+        pixels[int(y) : int(y) + 36, int(x) : int(x) + 16] = colour
+        pixels[int(y) + 3 : int(y) + 36 : 6, int(x) : int(x) + 16] = np.clip(np.array(colour) + 20, 0, 255)
     return Frame(pixels, "gate", time, None, START + timedelta(seconds=time))
 
 
