@@ -127,7 +127,7 @@ def watch(
     )
     judging = JudgeOptions(tuple(alert or ()), tuple(ignore or ()), false_alarms, video, learn)
     with ExitStack() as stack:
-        models = Models(device.value, threads)
+        models = Models(device.value, threads, quick=True)
         remember = stack.enter_context(_remembering(gallery, models))
         judge = LiveJudge(judging, _normal(normal, streams), models=models, folder=out, on_tracks=remember)
         if normal:

@@ -14,9 +14,9 @@ from oddwatch.describe.describer import Describer
 from oddwatch.describe.match import Assessment, assess, calibration
 from oddwatch.describe.sentence import parse
 
-FRESH = 1.5
+FRESH = 2.5
 """Seconds for which what somebody looks like and does is taken to stay."""
-MOST = 4
+MOST = 2
 """People described anew at one look; the others wait for the next."""
 
 

@@ -31,10 +31,12 @@ def spaces() -> dict[str, str]:
 
 @dataclass
 class Models:
-    """The embedded models on one device. ``threads`` is per model; None takes all cores."""
+    """The embedded models on one device. ``threads`` is per model; None takes all cores. ``quick`` looks for people in one
+    pass of 512 pixels, for cameras watched live, and not in tiles, which find small people and crowds."""
 
     device: str = "auto"
     threads: int | None = None
+    quick: bool = False
 
     @cached_property
     def pose(self) -> PoseModel:
@@ -46,6 +48,8 @@ class Models:
     def finder(self) -> PeopleFinder:
         from oddwatch.media.people import PeopleFinder
 
+        if self.quick:
+            return PeopleFinder(self.pose, "never", long_side=512, coarse=0)
         return PeopleFinder(self.pose)
 
     @cached_property
