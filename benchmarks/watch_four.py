@@ -19,6 +19,7 @@ import numpy as np
 from oddwatch.bench.tables import markdown, write_rows
 from oddwatch.datasets.scenes import generate
 from oddwatch.media.streams import Stream
+from oddwatch.pipeline.models import Models
 from oddwatch.pipeline.video_setup import VideoOptions
 from oddwatch.serve.budget import Budget
 from oddwatch.serve.judge import JudgeOptions, LiveJudge
@@ -43,7 +44,10 @@ def main() -> None:
     generate(folder / "scenes", scenes=1, seed=77, codec="h264")
     video = next((folder / "scenes" / "media").glob("*.mp4"))
     streams = [Stream(video, f"cam-{i + 1}", pace=True, loop=True) for i in range(options.cameras)]
-    judge = LiveJudge(JudgeOptions(alerts=["someone lying on the ground"], video=VideoOptions(), learn=10.0))
+    judge = LiveJudge(
+        JudgeOptions(alerts=["someone lying on the ground"], video=VideoOptions(), learn=10.0),
+        models=Models(quick=True),
+    )
     lags: dict[str, list[float]] = {s.camera: [] for s in streams}
     memory: list[float] = []
     stop = threading.Event()
