@@ -4,8 +4,8 @@ A place is the first street of a series whose camera hangs above heads (streets 
 standing things. It is drawn again at other times with other people: LEARN calm takes of 20 s are learnt and settle the
 thresholds, CALM further calm takes are judged, and one take of each behaviour, from 4 s before it starts to 6 s after (a
 bag left alone and a loiterer: to the end). It is the first take in which somebody who takes part is at least half visible and
-40 pixels large in half of the looks, by the generator's own annotations: others pass in front. No person appears in two
-takes. The series reported was not looked at before; series 613 was.
+40 pixels large in half of the looks, by the generator's own annotations (others pass in front), or the clearest of 20 (who
+hides is hidden). No person appears in two takes. The series reported was not looked at before; series 613 was.
 
 Every third frame of 25 a second is drawn; optical flow compares frames 0.12 s apart, as it does at 25. The models look every
 0.48 s. Frames go from the drawing to the watcher without a codec between. Thresholds allow one false alarm in ten minutes
@@ -14,7 +14,8 @@ Every third frame of 25 a second is drawn; optical flow compares frames 0.12 s a
 ``language-defined`` is one sentence for each behaviour held against the people in view, as ``watch --alert`` does: recall of its
 own behaviour, false alarms of all sentences together. ``either`` alarms where the camera profile or a sentence does. A false
 alarm is a finding that touches no event widened by 1 s; calm footage is that of the calm takes and of event takes outside their
-events. The rows ``camera-profile: <cue>`` are cues by themselves, each with its own threshold.
+events. ``peak_auc`` says, whatever the threshold, how often the peak of an event lies above that of 5 calm seconds. The rows
+``camera-profile: <cue>`` are cues by themselves, each with its own threshold.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,18 @@ import cv2
 import numpy as np
 
 from oddwatch.bench.tables import markdown, write_rows
-from oddwatch.core import Curve, Frame, InputError, Span
+from oddwatch.core import Curve, Frame, Span
 from oddwatch.datasets.scenes import Scene
 from oddwatch.datasets.scenes.scene import FPS, SECONDS
 from oddwatch.describe.wishes import Reader, Wish
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.watching import Watcher
 from oddwatch.metrics.events import touches
+from oddwatch.metrics.ranking import auroc
 from oddwatch.pipeline.detect_video import HOLD
 from oddwatch.pipeline.models import Models
 from oddwatch.pipeline.video_setup import Eye, Ready, VideoOptions, prepare
-from oddwatch.scoring.alarms import alarm_threshold
+from oddwatch.scoring.alarms import BLOCK, alarm_threshold
 from oddwatch.scoring.spans import localise
 
 RESULTS = Path(__file__).parent / "results" / "video_generated.json"
@@ -113,25 +115,30 @@ def window(take: Scene) -> tuple[float, float]:
     return max(0.0, event.start - BEFORE), end
 
 
-def is_seen(take: Scene) -> bool:
-    """Whether the behaviour, or its beginning, can be seen at all, by the annotations."""
+def clear(take: Scene) -> float:
+    """The share of looks (0–1) at which the behaviour, or its beginning, can be seen, by the annotations."""
     event = take.events[0]
-    clear = []
+    found = []
     for at in np.linspace(event.start + 0.4, min(event.end, event.start + AFTER) - 0.2, 6):
         _, drawn = take.draw(float(at), finish=False)
         sizes = [(one.visible, max(one.box[2] - one.box[0], one.box[3] - one.box[1]))
                  for one, _, _ in drawn if one.track in event.tracks]  # fmt: skip
-        clear.append(any(visible >= VISIBLE and large >= LARGE for visible, large in sizes))
-    return 2 * sum(clear) >= len(clear)
+        found.append(any(visible >= VISIBLE and large >= LARGE for visible, large in sizes))
+    return float(np.mean(found))
 
 
 def staged(scene: Scene, kind: str) -> Scene:
-    """The first take of a behaviour that can be seen."""
+    """The first take of a behaviour that is clear in half of the looks, or the clearest of all tries."""
+    best, most = None, -1.0
     for number in range(1, TRIES + 1):
         take = scene.again(number, kind)
-        if is_seen(take):
-            return take
-    raise InputError(f"kind {kind}", f"is not seen in any of {TRIES} takes", "take another series")
+        share = clear(take)
+        if share > most:
+            best, most = take, share
+        if share >= 0.5:
+            break
+    assert best is not None
+    return best
 
 
 def watched(name: str, take: Callable[[], Scene], models: Models, cache: Path | None) -> Take:
@@ -192,9 +199,10 @@ def watch(name: str, take: Scene, models: Models) -> Take:
 
 @dataclass(frozen=True)
 class Alarms:
-    """A method at one place: the spans of its findings by take."""
+    """A method at one place: the spans of its findings by take, and its curves in units of its threshold."""
 
     by_take: Mapping[str, Sequence[Span]]
+    curves: Sequence[Curve] = ()
 
     def __or__(self, other: Alarms) -> Alarms:
         names = {*self.by_take, *other.by_take}
@@ -215,7 +223,8 @@ def of_curves(curves: Sequence[Curve], normal: Sequence[Curve]) -> Alarms:
                 )
             ]
             for c in curves
-        }
+        },
+        [replace(c, values=(c.values - usual) / max(limit - usual, 1e-9)) for c in curves],
     )
 
 
@@ -250,12 +259,23 @@ def judge_place(learnt: Sequence[Take], judged: Sequence[Take]) -> dict[str, Any
 
 @dataclass
 class Count:
-    """Events found and there are, false alarms and the seconds of calm footage they fell in."""
+    """Events found and there are, false alarms and the seconds of calm footage they fell in; the highest values of events
+    and of blocks of calm footage, in units of the threshold."""
 
     found: int = 0
     events: int = 0
     false: int = 0
     seconds: float = 0.0
+    peaks: list[float] = field(default_factory=list)
+    calm: list[float] = field(default_factory=list)
+
+    @property
+    def ranked(self) -> float | None:
+        """How often an event's peak lies above that of a calm block, 0–1."""
+        if not self.peaks or not self.calm:
+            return None
+        labels = [1] * len(self.peaks) + [0] * len(self.calm)
+        return auroc(labels, [*self.peaks, *self.calm]).value
 
 
 def count(alarms: Mapping[str, Alarms], own: bool, takes: Sequence[Take], into: dict[str, Count]) -> None:
@@ -275,6 +295,13 @@ def count(alarms: Mapping[str, Alarms], own: bool, takes: Sequence[Take], into: 
                 total = into.setdefault(name, Count())
                 total.events += 1
                 total.found += hit
+    for curve, take in zip(everything.curves, takes, strict=True) if everything.curves else ():
+        inside = np.zeros(len(curve.times), bool)
+        if take.span:
+            inside = (curve.times >= take.span.start - TOLERANCE) & (curve.times < take.span.end + TOLERANCE)
+            into["all"].peaks.append(float(curve.values[inside].max()))
+        blocks = (curve.times[~inside] // BLOCK).astype(np.int64)
+        into["all"].calm += [float(curve.values[~inside][blocks == b].max()) for b in np.unique(blocks)]
 
 
 def rows_of(method: str, counts: Mapping[str, Count], seed: int) -> list[dict[str, Any]]:
@@ -284,7 +311,7 @@ def rows_of(method: str, counts: Mapping[str, Count], seed: int) -> list[dict[st
     return [
         {**about, "behaviour": kind, "events": c.events, "found": c.found,
          "event_recall": c.found / c.events if c.events else None,
-         "false_alarms": total.false if kind == "all" else None,
+         "peak_auc": c.ranked, "false_alarms": total.false if kind == "all" else None,
          "calm_minutes": total.seconds / 60 if kind == "all" else None,
          "false_alarms_per_10_minutes": total.false / total.seconds * 600 if kind == "all" else None}
         for kind, c in sorted(counts.items(), key=lambda item: (item[0] != "all", item[0]))
@@ -348,7 +375,7 @@ def main() -> None:
         "learnt_seconds_a_place": LEARN * SECONDS,
         "frames_a_second": FPS / EVERY,
         "looks_a_second": FPS / EVERY / LOOK,
-        "processor_seconds": round(time.process_time() - started, 1),
+        "processor_seconds": None if args.cache else round(time.process_time() - started, 1),
         "note": __doc__,
     }
     write_rows(args.out, rows, about)
