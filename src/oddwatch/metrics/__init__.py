@@ -17,10 +17,35 @@ METRICS: dict[str, str] = {
     "c-index": "oddwatch.metrics.severity:c_index",
     "tau-b": "oddwatch.metrics.severity:kendall_tau_b",
     "retrieval": "oddwatch.metrics.retrieval:ranks_of",
+    "video-frames": "oddwatch.metrics.frames:all_frames",
+    "video-events": "oddwatch.metrics.events:event_recall",
+    "video-segments": "oddwatch.metrics.events:segment_map",
+    "video-places": "oddwatch.metrics.places:region_detection",
 }
 """Name → ``"module:attribute"``."""
 
 CARDS: dict[str, Card] = {
+    "video-frames": Card(
+        "video-frames", "metric", "video",
+        "Micro and macro AUC, AP (steps and trapezoids), anomalous videos only, equal error rate, over the frames of videos",
+        needs=("labels",), verified=("R", "M"),
+    ),
+    "video-events": Card(
+        "video-events", "metric", "video",
+        "Share of events found at a number of false alarms an hour, and the delay of the first alarm",
+        needs=("spans",), verified=("R", "M"),
+    ),
+    "video-segments": Card(
+        "video-segments", "metric", "video",
+        "Mean average precision of segments at temporal IoU 0.1 to 0.5",
+        needs=("spans",), verified=("R",),
+    ),
+    "video-places": Card(
+        "video-places", "metric", "video",
+        "Region- and track-based detection (RBDC, TBDC), and UCSD's pixel-level criterion",
+        paper="Ramachandra and Jones, WACV 2020; Mahadevan et al., CVPR 2010",
+        needs=("boxes",), verified=("R",),
+    ),
     "auroc": Card(
         "auroc", "metric", "image",
         "Chance that an anomalous item or pixel scores above a normal one, ties one half",
