@@ -7,7 +7,7 @@ rows as if new, what :func:`oddwatch.scoring.relate.minmax` scales by), ``state(
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy import linalg
@@ -23,18 +23,6 @@ LIMIT = 20_000
 BLOCK = 65_536
 PIECES = 8
 """Pieces that a single clip is cut into, so that each can be held out from the others."""
-
-
-class Density(Protocol):
-    """What a detector asks of a density."""
-
-    def fit(self, rows: np.ndarray, groups: np.ndarray | None = None) -> Self: ...
-
-    def score(self, rows: np.ndarray) -> np.ndarray: ...
-
-    def held_out(self) -> np.ndarray: ...
-
-    def state(self) -> Arrays: ...
 
 
 def _rows(rows: np.ndarray, width: int | None = None) -> np.ndarray:

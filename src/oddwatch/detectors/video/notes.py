@@ -17,9 +17,6 @@ import numpy as np
 from oddwatch.core import Box, InputError, MediaError
 from oddwatch.media.flow import BINS
 
-MOTION = ("speed", "u", "v", "change")
-"""Channels of :attr:`Notes.motion`."""
-
 
 def _rows(*shape: int, dtype: Any = np.float32) -> Callable[[], np.ndarray]:
     return lambda: np.zeros((0, *shape), dtype)
