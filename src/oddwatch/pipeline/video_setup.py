@@ -13,7 +13,7 @@ from oddwatch.core import Curve, InputError, Progress, require, resolve
 from oddwatch.detectors import CARDS, DEFAULT, DETECTORS
 from oddwatch.detectors.video.base import VideoDetector
 from oddwatch.detectors.video.notes import Notes
-from oddwatch.detectors.video.watching import Captioner, Clip, WatchSettings, watch
+from oddwatch.detectors.video.watching import WANTED, Captioner, Clip, WatchSettings, watch
 from oddwatch.pipeline.models import Models
 from oddwatch.scoring.alarms import alarm_threshold, block_maxima, seconds_of
 from oddwatch.scoring.normal import Threshold
@@ -100,8 +100,7 @@ class Eye:
             wanted |= {"people"}  # whom a sentence speaks of
             captioner = captioner or self._describer()
         self.captioner = captioner
-        order = ("motion", "objects", "people", "tokens", "captions", "small")
-        self.settings = WatchSettings(want=tuple(w for w in order if w in wanted), looks=options.looks)
+        self.settings = WatchSettings(want=tuple(w for w in WANTED if w in wanted), looks=options.looks)
         self._resolution = options.resolution
 
     def _describer(self) -> Captioner:
@@ -113,7 +112,7 @@ class Eye:
         """The models as :func:`oddwatch.detectors.video.watching.watch` takes them, only those that are needed."""
         want = self.settings.want
         return {
-            "eyes": self._eyes() if "tokens" in want else None,
+            "eyes": self._eyes() if {"tokens", "deep"} & set(want) else None,
             "finder": self.models.finder if "people" in want else None,
             "captioner": self.captioner if "captions" in want else None,
         }

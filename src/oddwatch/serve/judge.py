@@ -74,7 +74,12 @@ class LiveJudge:
     ) -> None:
         self.options = options
         self.models = models or Models(options.video.device, options.video.threads)
-        self.eye = Eye((*build(options.video).READS, "people"), options.video, self.models)
+        reads = {*build(options.video).READS, "people"}
+        if (
+            "cls" not in reads
+        ):  # all tokens of a day would not fit: objects keep their vectors, which cost less
+            reads = {"deep" if part == "tokens" else part for part in reads}
+        self.eye = Eye(sorted(reads), options.video, self.models)
         self.wishes = [Wish.of(text) for text in (*options.alerts, *options.ignore)]
         self.folder, self.on_tracks = folder, on_tracks
         self._normal = dict(normal or {})
@@ -232,7 +237,7 @@ class CameraJudge:
 
     def _step(self, notes: Notes, at: float) -> None:
         self._begun = at
-        notes = replace(notes, tokens={})  # objects keep their vectors; all tokens of a day would not fit
+        notes = replace(notes, tokens={})
         while self._recent and notes.times.size and notes.times[0] - self._recent[0].times[0] > BACK:
             self._recent.popleft()
         self._recent.append(notes)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import cv2
@@ -17,11 +19,15 @@ from oddwatch.media.people import PeopleFinder
 from oddwatch.media.tracking import Tracker
 from oddwatch.media.video import Sampling
 
-WANTED = ("motion", "objects", "people", "tokens", "captions", "small")
+WANTED = ("motion", "objects", "people", "deep", "tokens", "captions", "small")
 THINGS = 1_000_000
 """Tracks of moving things are numbered from here on, those of people from 1."""
 Captioner = Callable[[Frame, Sequence[Person], Tokens | None], str]
 """A sentence for a looked-at frame."""
+Seen = tuple[list[Person], Tokens | None]
+"""What the models see in a frame: people, not followed yet, and the backbone's tokens."""
+Row = tuple[Box, int, Person | None, np.ndarray, np.ndarray | None]
+"""An object: box, track, the person it is, directions of its movement, deep vector."""
 
 
 class Clip(Protocol):
@@ -38,9 +44,10 @@ class Clip(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """``want``: what to note, of :data:`WANTED` ("tokens" also gives class tokens and deep vectors of objects). ``looks``
-    a second the models get, None for every frame. ``rows`` of the grid of motion cells (columns follow the aspect).
-    ``layers`` of the backbone; the first gives the deep vectors. ``small`` height of the small grey frames.
+    """``want``: what to note, of :data:`WANTED`: "deep" gives the deep vectors of objects, "tokens" these and the whole
+    frame's patch and class tokens, at a quarter more time and half a megabyte a look. ``looks`` a second the models get,
+    None for every frame. ``rows`` of the grid of motion cells (columns follow the aspect). ``layers`` of the backbone; the
+    first gives the deep vectors. ``small`` height of the small grey frames.
     ``smallest`` pixels of a person's longer side below which a pose means nothing: such people are moving things."""
 
     want: tuple[str, ...] = ("motion", "objects", "people", "tokens")
@@ -64,7 +71,8 @@ class Watcher:
 
     ``eyes`` is the backbone, ``finder`` looks for people, ``captioner`` says a frame in a sentence; each is needed only
     where its notes are wanted. Tracks go on from one piece of notes to the next. ``people`` are those of the last look,
-    with the numbers that ``tracker`` gave them.
+    with the numbers that ``tracker`` gave them. With ``beside`` the models look in another thread while later frames'
+    movement is measured: the notes are the same, and ``people`` those of the last look but one.
 
     Raises:
         InputError: something is wanted whose model is not given.
@@ -78,11 +86,13 @@ class Watcher:
         eyes: ImageEncoder | None = None,
         finder: PeopleFinder | None = None,
         captioner: Captioner | None = None,
+        beside: Executor | None = None,
     ) -> None:
         self.name, self.settings = name, settings or WatchSettings()
-        self.eyes, self.finder, self.captioner = eyes, finder, captioner
+        self.eyes, self.finder, self.captioner, self._beside = eyes, finder, captioner, beside
         want = self.settings.want
-        for what, model in (("tokens", eyes), ("people", finder), ("captions", captioner)):
+        models = (("deep", eyes), ("tokens", eyes), ("people", finder), ("captions", captioner))
+        for what, model in models:
             if what in want and model is None:
                 raise InputError(f"want {what}", "has no model to note it", "give eyes, finder or captioner")
         self.people: list[Person] = []
@@ -94,6 +104,7 @@ class Watcher:
         )
         self._size: tuple[int, int] | None = None
         self._due = -np.inf
+        self._pending: Callable[[], None] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -103,7 +114,8 @@ class Watcher:
         self._looked: list[int] = []
         self._tokens: list[Tokens] = []
         self._captions: list[str] = []
-        self._rows: list[tuple[int, Box, int, Person | None, np.ndarray, np.ndarray | None]] = []
+        self._encoder = ""
+        self._rows: list[list[Row]] = []  # of each frame
 
     def update(self, frame: Frame, look: bool | None = None) -> None:
         """Note one frame; ``look`` tells whether the models look at it, None lets ``settings.looks`` decide.
@@ -119,12 +131,21 @@ class Watcher:
         self._size = size
         at = len(self._times)
         self._times.append(frame.time)
-        field = self._moved(frame, at)
+        self._rows.append([])
         if look is None:
             look = self._is_due(frame.time)
-        people, tokens = self._look(frame, at) if look else ([], None)
-        if "objects" in self.settings.want and field is not None:
-            self._note_things(field, at, people, tokens)
+        seen: Future[Seen] | None = None
+        if look:
+            self._settle()
+            seen = None if self._beside is None else self._beside.submit(self._see, frame)
+        field = self._moved(frame)
+        things = self._followed(field, frame.time)
+        if not look:
+            self._note(at, field, things, [], None)
+        elif seen is None:
+            self._note_look(frame, at, field, things, self._see(frame))
+        else:
+            self._pending = partial(self._note_later, frame, at, field, things, seen)
 
     def _is_due(self, time: float) -> bool:
         if self.settings.looks is None:
@@ -135,7 +156,7 @@ class Watcher:
         self._due = (np.floor(time / step + 1e-6) + 1) * step
         return True
 
-    def _moved(self, frame: Frame, at: int) -> Field | None:
+    def _moved(self, frame: Frame) -> Field | None:
         want = self.settings.want
         if "small" in want:
             width = max(8, round(frame.width * self.settings.small / frame.height))
@@ -148,45 +169,85 @@ class Watcher:
         self._motion.append(np.zeros((rows, columns, 4)) if field is None else field.cells(rows, columns))
         return field
 
-    def _look(self, frame: Frame, at: int) -> tuple[list[Person], Tokens | None]:
-        self._looked.append(at)
-        want, people, tokens = self.settings.want, list[Person](), None
-        if "tokens" in want:
+    def _followed(self, field: Field | None, time: float) -> list[tuple[Box, int]]:
+        """The moving things of a frame and their tracks."""
+        if "objects" not in self.settings.want or field is None:
+            return []
+        boxes = moving_things(field)
+        return list(zip(boxes, self._things.update(time, boxes), strict=True))
+
+    def _see(self, frame: Frame) -> Seen:
+        """What the models see; changes nothing here, so that it may run beside the rest."""
+        want, tokens = self.settings.want, None
+        if "tokens" in want or "deep" in want:
             assert self.eyes is not None
-            tokens = self.eyes.encode([frame], self.settings.layers)
-            self._tokens.append(tokens)
+            early = None if "tokens" in want else getattr(self.eyes, "encode_up_to", None)
+            encode = early or self.eyes.encode
+            tokens = encode([frame], self.settings.layers if "tokens" in want else self.settings.layers[:1])
+        found: list[Person] = []
         if "people" in want:
             assert self.finder is not None
             found = self.finder.find(frame)
+        return found, tokens
+
+    def _note_later(
+        self, frame: Frame, at: int, field: Field | None, things: list[tuple[Box, int]], seen: Future[Seen]
+    ) -> None:
+        self._note_look(frame, at, field, things, seen.result())
+
+    def _settle(self) -> None:
+        """Wait for the look that is under way, and note it."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending()
+
+    def _note_look(
+        self, frame: Frame, at: int, field: Field | None, things: list[tuple[Box, int]], seen: Seen
+    ) -> None:
+        found, tokens = seen
+        self._looked.append(at)
+        want, people = self.settings.want, list[Person]()
+        if tokens is not None:
+            assert self.eyes is not None
+            self._encoder = self.eyes.id
+        if "tokens" in want and tokens is not None:
+            self._tokens.append(tokens)
+        if "people" in want:
             large = [p for p in found if max(p.box.width, p.box.height) >= self.settings.smallest]
             people = self.people = self.tracker.update(frame, large)
-            for person in people:
-                self._rows.append(
-                    (
-                        at,
-                        person.box,
-                        person.track or -1,
-                        person,
-                        np.full(BINS, np.nan),
-                        self._under(person.box, tokens),
-                    )
-                )
         if "captions" in want:
             assert self.captioner is not None
             self._captions.append(self.captioner(frame, people, tokens))
-        return people, tokens
+        self._note(at, field, things, people, tokens)
 
-    def _note_things(self, field: Field, at: int, people: Sequence[Person], tokens: Tokens | None) -> None:
-        for i in range(
-            len(self._rows) - 1, -1, -1
-        ):  # people of this frame were noted before its movement was known
-            if self._rows[i][0] != at:
-                break
-            self._rows[i] = (*self._rows[i][:4], field.histogram(self._rows[i][1]), self._rows[i][5])
-        boxes = moving_things(field)
-        for box, track in zip(boxes, self._things.update(self._times[at], boxes), strict=True):
-            if not any(box.intersection(p.box) > 0.6 * box.area for p in people):
-                self._rows.append((at, box, track, None, field.histogram(box), self._under(box, tokens)))
+    def _note(
+        self,
+        at: int,
+        field: Field | None,
+        things: list[tuple[Box, int]],
+        people: Sequence[Person],
+        tokens: Tokens | None,
+    ) -> None:
+        """The objects of a frame: people, and moving things that are none of them."""
+        if "objects" not in self.settings.want:
+            field = None
+        shown: list[tuple[Box, int, Person | None]] = [(p.box, p.track or -1, p) for p in people]
+        shown += [
+            (box, track, None)
+            for box, track in things
+            if not any(box.intersection(p.box) > 0.6 * box.area for p in people)
+        ]
+        still = np.full(BINS, np.nan)
+        self._rows[at] = [
+            (
+                box,
+                track,
+                person,
+                still if field is None else field.histogram(box),
+                self._under(box, tokens),
+            )
+            for box, track, person in shown
+        ]
 
     def _under(self, box: Box, tokens: Tokens | None) -> np.ndarray | None:
         """(D,) mean of the tokens whose patches the box meets."""
@@ -206,6 +267,7 @@ class Watcher:
     def taken(self) -> Notes:
         """The notes of the frames since the last call; ``ended`` are then the tracks of people that ended since, whose
         pictures ``tracker.looks`` holds until the next."""
+        self._settle()
         self.ended = self.tracker.finished()
         parts = self._tokens
         layers = (
@@ -226,16 +288,17 @@ class Watcher:
             layers,
             parts[0].grid if parts else (0, 0),
             tuple(self._captions),
-            self.eyes.id if parts and self.eyes is not None else "",
+            self._encoder,
             np.stack(self._small) if self._small else np.zeros((0, 0, 0), np.uint8),
         )
         self._begin()
         return notes
 
     def _objects(self) -> Objects:
-        if not self._rows:
+        if not any(self._rows):
             return Objects()
-        at, boxes, tracks, people, velocity, deep = zip(*self._rows, strict=True)
+        at = [i for i, rows in enumerate(self._rows) for _ in rows]
+        boxes, tracks, people, velocity, deep = zip(*(r for rows in self._rows for r in rows), strict=True)
         width = next((len(d) for d in deep if d is not None), 0)
         nobody = np.full((17, 3), np.nan, np.float32)
         return Objects(
@@ -265,10 +328,10 @@ def watch(
 ) -> Notes:
     """The notes of ``clip`` from ``start`` to ``end`` seconds; every frame is decoded unless only models look."""
     settings = settings or WatchSettings()
-    watcher = Watcher(clip.name, settings, eyes=eyes, finder=finder, captioner=captioner)
     every = settings.looks is None or {"motion", "objects", "small"} & set(settings.want)
     frames = clip.frames(Sampling(None if every else settings.looks), start, end)
-    with closing(frames):  # type: ignore[type-var]
+    with closing(frames), ThreadPoolExecutor(1, "looks") as beside:  # type: ignore[type-var]
+        watcher = Watcher(clip.name, settings, eyes=eyes, finder=finder, captioner=captioner, beside=beside)
         for frame in frames:
             watcher.update(frame, None if every else True)
             if progress is not None:
@@ -277,4 +340,4 @@ def watch(
                     frame.time or 0.0,
                     float(clip.times[-1]) if len(clip.times) else 0.0,
                 )
-    return watcher.taken()
+        return watcher.taken()

@@ -140,6 +140,44 @@ def test_deep_vectors_are_the_mean_of_the_patches_that_a_box_meets(notes):
     assert np.isnan(notes.objects.deep[~np.isin(notes.objects.frame, notes.looked)]).all()
 
 
+class Early(Numbered):
+    """A backbone that can stop early."""
+
+    def encode_up_to(self, frames, layers) -> Tokens:
+        return self.encode(frames, (*layers, "early"))
+
+
+def test_deep_vectors_alone_need_the_first_layer_only_and_keep_no_tokens(notes):
+    eyes = Early()
+    settings = WatchSettings(want=("objects", "people", "deep"), layers=("block_9", "last"))
+    one = Watcher("drawn", settings, eyes=eyes, finder=Finder())
+    for frame in FRAMES:
+        one.update(frame)
+    found = one.taken()
+    assert set(eyes.layers) == {("block_9", "early")}
+    np.testing.assert_array_equal(found.objects.deep, notes.objects.deep)
+    assert not found.has("tokens") and not found.has("cls") and found.encoder == "numbered"
+
+
+class Ill(Finder):
+    """Fails on the second look."""
+
+    def find(self, frame: Frame) -> list[Person]:
+        if len(self.asked) == 1:
+            self.asked.append(-1)
+            raise ZeroDivisionError("odd frame")
+        return super().find(frame)
+
+
+def test_a_look_that_failed_is_as_if_it_had_not_been():
+    one = Watcher("drawn", WatchSettings(want=("people", "tokens")), eyes=Numbered(), finder=Ill())
+    one.update(FRAMES[0], True)
+    with pytest.raises(ZeroDivisionError):
+        one.update(FRAMES[1], True)
+    one.update(FRAMES[2], True)
+    assert one.taken().looked.tolist() == [0, 2]
+
+
 @pytest.mark.parametrize("fps", [5, 7.5, 25, 29.97])
 @pytest.mark.parametrize("start", [0.0, 0.2, 3.33, 1000.7])
 def test_looks_are_on_a_grid_whatever_the_start_and_the_frame_rate(fps, start):
@@ -195,7 +233,7 @@ def test_only_what_is_wanted_is_noted():
     assert moved.objects.deep.shape[1] == 0
 
 
-@pytest.mark.parametrize("what", ["tokens", "people", "captions"])
+@pytest.mark.parametrize("what", ["deep", "tokens", "people", "captions"])
 def test_a_model_that_is_wanted_must_be_given(what):
     with pytest.raises(InputError, match=what):
         Watcher("a", WatchSettings(want=(what,)))
