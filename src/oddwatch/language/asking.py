@@ -213,7 +213,7 @@ class Chat(ABC):
         if not isinstance(asked.text, str) or not asked.text.strip():
             raise InputError("prompt", "expected a question, got none")
         yes_no = schema is parsing.YesNo
-        form = None if schema is None else schema.model_json_schema()
+        form = None if schema is None else form_of(schema)
         text = asked.text
         if form is not None and not yes_no:
             text += "\n\n" + packaged("form", schema=form).text
@@ -291,6 +291,22 @@ class Chat(ABC):
             self._counts["prompt_tokens"] += answer.usage.prompt_tokens
             self._counts["answer_tokens"] += answer.usage.answer_tokens
             self._seconds += answer.seconds
+
+
+def form_of(schema: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema that a model is asked to fill in, each object with all its fields in the order of the class.
+
+    Servers that write by a grammar put what is not required last: a verdict would come before its reasons. Titles and the
+    class's docstring go: a small model copies them into its answer.
+    """
+    made = schema.model_json_schema()
+    for part in (made, *made.get("$defs", {}).values()):
+        part.pop("description", None)
+        if "properties" in part:
+            part["required"] = list(part["properties"])
+            for one in part["properties"].values():
+                one.pop("title", None)
+    return made
 
 
 def _read(raw: str, schema: type[BaseModel] | None) -> tuple[Any, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from oddwatch.core import InputError, Unknown
@@ -20,7 +20,9 @@ LONGEST_SENTENCE = 500
 
 class ChatSettings(BaseSettings):
     """``ODDWATCH_LLM_URL`` (like ``http://127.0.0.1:8080/v1``, or a model file or folder), ``ODDWATCH_LLM_MODEL`` (the
-    name on the server; else its first), ``ODDWATCH_LLM_KEY``, ``ODDWATCH_LLM_TIMEOUT`` in seconds for one question."""
+    name on the server; else its first), ``ODDWATCH_LLM_KEY``, ``ODDWATCH_LLM_TIMEOUT`` in seconds for one question,
+    ``ODDWATCH_LLM_TOKENS`` that an answer may have (else the back end's own), ``ODDWATCH_LLM_PARALLEL`` questions that a
+    server is sent at once: as many as it answers at once, the time limit runs for those that wait."""
 
     model_config = SettingsConfigDict(env_prefix="ODDWATCH_LLM_")
 
@@ -28,6 +30,8 @@ class ChatSettings(BaseSettings):
     model: str | None = None
     key: SecretStr | None = None
     timeout: float = 30.0
+    tokens: int | None = Field(None, ge=1)
+    parallel: int = Field(4, ge=1)
 
 
 def settings() -> ChatSettings:
@@ -48,14 +52,15 @@ def connect(
     url: str, *, cache: AnswerCache | None = None, budget: Budget | None = None, **options: Any
 ) -> Chat:
     """The model behind ``url``: an http(s) address, a ``.gguf`` file (llama.cpp in process), or a folder with a
-    transformers model. Name, key and time limit come from the environment; ``options`` go to the back end.
+    transformers model. Name, key and limits come from the environment; ``options`` go to the back end.
 
     Raises:
         InputError: none of these.
         MissingExtra: a file or folder needs an extra that is not installed.
     """
     given = settings()
-    options = {"timeout": given.timeout, "cache": cache, "budget": budget, **options}
+    limit = {} if given.tokens is None else {"max_tokens": given.tokens}
+    options = {"timeout": given.timeout, "cache": cache, "budget": budget, **limit, **options}
     if url.strip() and "://" not in url:
         path = Path(url).expanduser()
         if path.suffix.lower() == ".gguf":
@@ -70,7 +75,7 @@ def connect(
     if given.url and key and _host(url) != _host(given.url):
         # The key in the environment is for the server named beside it.
         key = None
-    options = {"model": given.model, "key": key, **options}
+    options = {"model": given.model, "key": key, "parallel": given.parallel, **options}
     return ServerModel(url, **options)
 
 

@@ -18,16 +18,34 @@ from oddwatch.language import lenient, parsing
 BRACKETED = re.compile(r"\[\s*(\d+(?:\.\d+)?|\.\d+)\s*\]")
 LONE_DIGIT = re.compile(r"(?<![\d.,])[01](?![\d]|[.,]\d)")
 ITEM = re.compile(r"^\s*(?:[-*•+]\s+|\(?\d{1,3}\s*[.):]\s*)")
-MOST_ITEMS, LONGEST_ITEM = 100, 300
-"""Entries of a list and characters of one that are kept."""
+SENTENCES = re.compile(r"(?<=[.!?])\s+")
+MOST_ITEMS, LONGEST_ITEM, LONGEST_LINE = 100, 300, 1000
+"""Entries of a list, characters of one, and of a line that are kept."""
+
+
+ZERO_OR_ONE: dict[str, Any] = {"enum": [0, 1]}
+"""Told to the server only, as are lengths: some ignore the limits of a number, and some models never end a text."""
 
 
 class Flagged(BaseModel):
     """A verdict of 0 (normal) or 1 (anomalous) with the texts that stand beside it."""
 
-    description: str = ""
-    reasoning: str = ""
-    anomaly: int = Field(ge=0, le=1)
+    description: str = Field("", json_schema_extra={"maxLength": 1200})
+    reasoning: str = Field("", json_schema_extra={"maxLength": 600})
+    anomaly: int = Field(ge=0, le=1, json_schema_extra=ZERO_OR_ONE)
+
+
+class Verdict(BaseModel):
+    """What :func:`digit_after` reads, as JSON."""
+
+    reasoning: str = Field("", json_schema_extra={"maxLength": 400})
+    output: int = Field(ge=0, le=1, json_schema_extra=ZERO_OR_ONE)
+
+
+class Rating(BaseModel):
+    """What :func:`number` reads, as JSON: 0 to 1 in tenths."""
+
+    score: float = Field(ge=0, le=1, json_schema_extra={"enum": [i / 10 for i in range(11)]})
 
 
 def number(text: str, most: float | None = None) -> float | Unknown:
@@ -72,7 +90,7 @@ def lines_after(text: str, marker: str, most: int = 5) -> tuple[str, ...] | Unkn
 def titled_lists(text: str, titles: Mapping[str, re.Pattern[str]]) -> dict[str, tuple[str, ...]]:
     """Name → entries of the list under its title. A line that is no list entry and that a title's pattern is found in
     starts its section; where none is found the section is empty. Entries are numbered or dashed lines, or, in a section
-    without any, all its lines; a title that comes twice adds to its section."""
+    without any, all its lines; a title that comes twice adds to its section. An entry that is repeated counts once."""
     marked: dict[str, list[str]] = {name: [] for name in titles}
     plain: dict[str, list[str]] = {name: [] for name in titles}
     section = None
@@ -83,7 +101,7 @@ def titled_lists(text: str, titles: Mapping[str, re.Pattern[str]]) -> dict[str, 
             section = name
         elif section is not None and re.search(r"\w", line):
             (marked if item else plain)[section].append(_bare(line))
-    return {name: tuple((marked[name] or plain[name])[:MOST_ITEMS]) for name in titles}
+    return {name: tuple(dict.fromkeys(marked[name] or plain[name]))[:MOST_ITEMS] for name in titles}
 
 
 def words(text: str) -> tuple[str, ...] | Unknown:
@@ -107,9 +125,11 @@ def flagged(text: str) -> Flagged | Unknown:
 
 
 def last_line(text: str) -> str | Unknown:
-    """The last filled line without quotes, UNKNOWN where there is none (LAVAD's summaries)."""
+    """The last filled line without quotes, a sentence that is repeated once only, UNKNOWN where there is none (LAVAD's
+    summaries)."""
     lines = [line.strip().strip("\"'").strip() for line in lenient.spoken(text).splitlines()]
-    return next((line for line in reversed(lines) if re.search(r"\w", line)), UNKNOWN)
+    last = next((line for line in reversed(lines) if re.search(r"\w", line)), None)
+    return UNKNOWN if last is None else " ".join(dict.fromkeys(SENTENCES.split(last)))[:LONGEST_LINE]
 
 
 def _bare(line: str) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from oddwatch.core import UNKNOWN, ChatModel, Frame, InputError, LimitError, Prompt
 from oddwatch.language import CHAT_MODELS, load
-from oddwatch.language.asking import NoReply, Question, Reply, Request
+from oddwatch.language.asking import NoReply, Question, Reply, Request, form_of
 from oddwatch.language.budget import Budget
 from oddwatch.language.cache import AnswerCache, Stored
 from oddwatch.language.parsing import listing
@@ -227,3 +227,26 @@ def test_a_question_that_does_not_fit_is_the_caller_s_error():
 
     with pytest.raises(LimitError):
         FunctionModel(answer).ask("?")
+
+
+def test_a_form_keeps_the_order_of_its_class_and_nothing_to_copy():
+    """Servers that write by a grammar put what is not required last; small models copy a docstring into their answer."""
+
+    class Inner(BaseModel):
+        """Said to nobody."""
+
+        why: str = ""
+
+    class Outer(BaseModel):
+        """Nor this."""
+
+        reasoning: str = ""
+        inner: Inner = Inner()
+        anomaly: int
+
+    form = form_of(Outer)
+    assert form["required"] == list(form["properties"]) == ["reasoning", "inner", "anomaly"]
+    assert form["$defs"]["Inner"]["required"] == ["why"]
+    assert "Said" not in str(form) and "Nor" not in str(form) and "title" not in form["properties"]["anomaly"]
+    # What is left out is still taken.
+    assert ScriptedModel([{"anomaly": 1}]).ask("?", schema=Outer).parsed == Outer(anomaly=1)

@@ -42,6 +42,11 @@ def test_the_environment_configures(monkeypatch):
     assert isinstance(model, ServerModel)
     assert (model.url, model.model, model.timeout) == ("http://127.0.0.1:9/v1", "m", 2.5)
     assert "secret" not in repr(settings()) + model.id
+    assert (model.max_tokens, model.parallel) == (512, 4)
+    monkeypatch.setenv("ODDWATCH_LLM_TOKENS", "64")
+    monkeypatch.setenv("ODDWATCH_LLM_PARALLEL", "1")
+    small = configured()
+    assert isinstance(small, ServerModel) and (small.max_tokens, small.parallel) == (64, 1)
     assert model._client.headers["Authorization"] == "Bearer secret"
 
 
@@ -54,9 +59,11 @@ def test_the_key_of_the_environment_goes_to_its_own_server_only(monkeypatch):
 
 
 def test_a_wrong_setting_names_its_variable(monkeypatch):
-    monkeypatch.setenv("ODDWATCH_LLM_TIMEOUT", "soon")
-    with pytest.raises(InputError, match="ODDWATCH_LLM_TIMEOUT"):
-        settings()
+    for name, value in (("TIMEOUT", "soon"), ("PARALLEL", "0"), ("TOKENS", "0")):
+        monkeypatch.setenv(f"ODDWATCH_LLM_{name}", value)
+        with pytest.raises(InputError, match=f"ODDWATCH_LLM_{name}"):
+            settings()
+        monkeypatch.delenv(f"ODDWATCH_LLM_{name}")
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,9 @@ def test_lists_under_titles():
         "normal": (),
         "anomaly": ("running", "riding"),
     }
+    # A model that cannot end repeats itself.
+    endless = "Anomalies:\n" + "- Running\n- Riding\n" * 30
+    assert grammars.titled_lists(endless, TITLES)["anomaly"] == ("Running", "Riding")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +122,11 @@ def test_no_flag_is_unknown(text):
 def test_the_last_filled_line():
     assert grammars.last_line('Summary:\n\n "Two people walk." \n```\n') == "Two people walk."
     assert grammars.last_line(" \n") is UNKNOWN
+    assert (
+        grammars.last_line("Two people walk. " + "One sits. " * 60 + "One")
+        == "Two people walk. One sits. One"
+    )
+    assert len(grammars.last_line("walk " * 900)) <= grammars.LONGEST_LINE
 
 
 @given(st.text(alphabet=st.sampled_from("[]{}()'\",.:01 \n-*#aoutpnewq<>/"), max_size=200))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from oddwatch.core import UNKNOWN, ChatModel, Frame, InputError, LimitError
 from oddwatch.language import server as module
-from oddwatch.language.asking import ChatError, Request
+from oddwatch.language.asking import ChatError, Request, form_of
 from oddwatch.language.budget import Budget
 from oddwatch.language.parsing import YesNo, listing
 from oddwatch.language.pictures import PictureLimits
@@ -48,7 +48,8 @@ def test_a_valid_answer(chat_server):
     assert answer.raw == GOOD and answer.seconds > 0 and not answer.cached
     sent = chat_server.asked[0]
     assert sent["model"] == "m" and sent["temperature"] == 0 and sent["max_tokens"] == 512
-    assert sent["response_format"]["json_schema"]["schema"] == Match.model_json_schema()
+    form = sent["response_format"]["json_schema"]["schema"]
+    assert form == form_of(Match) and form["properties"]["match"]["maximum"] == 1
     assert "Does it fit?" in sent["messages"][0]["content"] and "maximum" in sent["messages"][0]["content"]
     assert chat_server.headers[0]["Authorization"] == "Bearer k"
     assert chat_server.headers[0]["path"] == "/v1/chat/completions"

@@ -13,12 +13,14 @@ ones, from 0 to 1, and the curve is that degree under the same moving average.
 Differs from the paper: keywords match whole words, in the singular or plural (``whole=False`` matches inside words, as the
 released code does); the clip's own mean as the threshold is a statistic of the tested clip, kept for keywords (``tau`` sets
 another), not used without them; where every caption holds a keyword all frames are anomalous (the released comparison says
-none are); a verdict that cannot be read falls back to the vote (released: another model); averages start anew with every
+none are); a verdict that cannot be read is asked for once more, as JSON, and then falls back to the vote (released: another
+model); where the model writes no rule for anomalies, all is done as without a model; averages start anew with every
 clip, and run over the frames that were looked at and captioned, at however many a second.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +35,8 @@ from oddwatch.detectors.video.cover import Cover, Term
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.rules import RuleBook, aggregate, find, induce, judge, keywords, mended
 from oddwatch.scoring.curves import ema, fill_gaps, majority
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,9 +133,12 @@ class AnomalyRuler(VideoDetector):
             return
         if self.chat is not None:
             books = induce(self.chat, captions, n=self.n, batch=self.batch, seed=self.seed)
-            self._keep(aggregate(self.chat, books, self.least))
-            self.usual = self.counts = None
-            return
+            book = aggregate(self.chat, books, self.least)
+            if book.anomaly:
+                self._keep(book)
+                self.usual = self.counts = None
+                return
+            log.warning("the model wrote no rule for anomalies: rules are what normal captions speak of")
         cover = Cover.of(captions)
         self.rules = None
         self.usual = pack([[t.key, t.word, t.kind] for t in cover.known])

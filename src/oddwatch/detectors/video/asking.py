@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from oddwatch.core import UNKNOWN, Answer, ChatModel, Frame, InputError, Span, TextEncoder, Unknown
 from oddwatch.core.jsonable import Jsonable
@@ -59,6 +60,28 @@ def ask_all(chat: ChatModel, requests: Sequence[Request]) -> list[Answer[Any]]:
 def texts_of(chat: ChatModel, requests: Sequence[Request]) -> list[str | Unknown]:
     """What was said to each of ``requests``, asked without a schema."""
     return [UNKNOWN if isinstance(a.parsed, Unknown) else str(a.parsed) for a in ask_all(chat, requests)]
+
+
+def read_all(
+    chat: ChatModel,
+    requests: Sequence[Request],
+    read: Callable[[str], Any],
+    form: type[BaseModel],
+    value: Callable[[Any], Any],
+) -> list[tuple[Any, str]]:
+    """What ``read`` finds in the answer to each of ``requests`` (or UNKNOWN), and the answer ("" for none).
+
+    Questions whose answer it finds nothing in are put once more, for a JSON object of ``form``, whose ``value`` is taken:
+    models too small to end in the line they were asked for still fill in a form, and a server may hold them to it.
+    """
+    said = ["" if isinstance(text, Unknown) else text for text in texts_of(chat, requests)]
+    found = [(read(text) if text else UNKNOWN, text) for text in said]
+    short = [i for i, (got, _) in enumerate(found) if isinstance(got, Unknown)]
+    again = ask_all(chat, [replace(requests[i], schema=form) for i in short])
+    for i, answer in zip(short, again, strict=True):
+        if not isinstance(answer.parsed, Unknown):
+            found[i] = (value(answer.parsed), answer.raw)
+    return found
 
 
 def eyes_of(chat: ChatModel | None, pictures: Pictures | None) -> Pictures | None:

@@ -11,13 +11,15 @@ the model's ratings are.
 
 Differs from the paper: in place of ImageBind the packaged sentence encoder, by which a frame or a window is the mean vector of
 the captions within half a stride of it, or in it; with a ``dual`` encoder and ``pictures`` they are pictures, as in the paper.
-Frames are those that were looked at. With fewer than k distinct summaries all are used.
+Frames are those that were looked at. With fewer than k distinct summaries all are used. A rating without brackets is asked for
+once more, as JSON.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -31,6 +33,7 @@ from oddwatch.detectors.video.asking import (
     captions_of,
     inside,
     kept_arguments,
+    read_all,
     span_of,
     texts_of,
     vectors_of,
@@ -209,6 +212,5 @@ class LAVAD(VideoDetector):
             margin = alike[:, : len(ALARMING)].max(1) - alike[:, len(ALARMING) :].max(1)
             return [float(v) for v in np.round(expit(margin / SHARPNESS), 1)]
         asked = [Request(prompt("lavad_score", summary=s, role=self.role)) for s in summaries]
-        return [
-            a if isinstance(a, Unknown) else grammars.number(a, most=1) for a in texts_of(self.chat, asked)
-        ]
+        bracketed = partial(grammars.number, most=1)
+        return [r for r, _ in read_all(self.chat, asked, bracketed, grammars.Rating, lambda said: said.score)]

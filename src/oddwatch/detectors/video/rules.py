@@ -13,13 +13,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, Field
 
 from oddwatch.core import ChatModel, InputError, Unknown
 from oddwatch.core.jsonable import Jsonable
 from oddwatch.describe.sentence.words import forms
-from oddwatch.detectors.video.asking import texts_of
+from oddwatch.detectors.video.asking import ask_all, read_all, texts_of
 from oddwatch.detectors.video.cover import spoken
 from oddwatch.language import grammars
 from oddwatch.language.asking import Request
@@ -63,8 +66,8 @@ class RuleBook(Jsonable):
 
     @classmethod
     def of(cls, lists: dict[str, Sequence[str]]) -> RuleBook:
-        """From the JSON form."""
-        return cls(**{name: tuple(entries) for name, entries in lists.items()})
+        """From the JSON form; what a list holds twice counts once."""
+        return cls(**{name: tuple(dict.fromkeys(entries)) for name, entries in lists.items()})
 
     def lists(self) -> dict[str, Sequence[str]]:
         """The JSON form."""
@@ -92,6 +95,21 @@ class RuleBook(Jsonable):
         return "\n\n".join(parts)
 
 
+def _phrases() -> Any:
+    return Field(
+        json_schema_extra={"minItems": 1, "maxItems": 8, "items": {"type": "string", "maxLength": 80}}
+    )
+
+
+class FourLists(BaseModel):
+    """The lists of a rule book as a model fills them in; the limits are the server's to keep."""
+
+    normal_human: list[str] = _phrases()
+    normal_env: list[str] = _phrases()
+    anomaly_human: list[str] = _phrases()
+    anomaly_env: list[str] = _phrases()
+
+
 # -- induction ---------------------------------------------------------------------------------------------------
 
 
@@ -99,7 +117,8 @@ def induce(
     chat: ChatModel, captions: Sequence[str], *, n: int = 10, batch: int = 1, seed: int = 0
 ) -> list[RuleBook]:
     """A rule set from each of ``n`` batches of ``batch`` captions of normal frames, drawn by chance without repetition
-    (fewer where there are fewer captions). A set that lacks a list is asked for once more, then that list stays empty.
+    (fewer where there are fewer captions). A set that lacks a list is asked for once more, as JSON, then that list stays
+    empty.
 
     Raises:
         InputError: no caption.
@@ -109,18 +128,25 @@ def induce(
         raise InputError("normal", "expected captions of normal frames, got none", "watch with a captioner")
     drawn = np.random.default_rng(seed).permutation(len(told))[: n * batch]
     batches = [[told[i] for i in drawn[at : at + batch]] for at in range(0, len(drawn), batch)]
-    books = _asked(chat, batches, again=False)
+    requests = [Request(prompt("rules_induce", descriptions=b, again=False)) for b in batches]
+    books = [RuleBook() if isinstance(a, Unknown) else RuleBook.read(a) for a in texts_of(chat, requests)]
     short = [i for i, book in enumerate(books) if not book.whole]
-    second = _asked(chat, [batches[i] for i in short], again=True)
+    second = _as_json(chat, [batches[i] for i in short])
     for i, book in zip(short, second, strict=True):
         missing = {name: getattr(book, name) for name in TITLES if not getattr(books[i], name)}
         books[i] = replace(books[i], **missing)
     return books
 
 
-def _asked(chat: ChatModel, batches: Sequence[Sequence[str]], again: bool) -> list[RuleBook]:
-    asked = [Request(prompt("rules_induce", descriptions=list(b), again=again)) for b in batches]
-    return [RuleBook() if isinstance(a, Unknown) else RuleBook.read(a) for a in texts_of(chat, asked)]
+def _as_json(chat: ChatModel, batches: Sequence[Sequence[str]]) -> list[RuleBook]:
+    asked = [Request(prompt("rules_induce", descriptions=b, again=True), schema=FourLists) for b in batches]
+    books = []
+    for answer in ask_all(chat, asked):
+        if isinstance(answer.parsed, FourLists):
+            books.append(RuleBook.of(answer.parsed.model_dump()))
+        else:  # it may have kept to titles
+            books.append(RuleBook.read(answer.raw))
+    return books
 
 
 def merge(books: Sequence[RuleBook], least: int | None = None) -> RuleBook:
@@ -247,5 +273,4 @@ def judge(
         Request(prompt("rules_judge", rules=rules, text=text, word=word))
         for text, word in zip(captions, words, strict=True)
     ]
-    said = texts_of(chat, asked)
-    return [(a, "") if isinstance(a, Unknown) else (grammars.digit_after(a), a) for a in said]
+    return read_all(chat, asked, grammars.digit_after, grammars.Verdict, attrgetter("output"))

@@ -13,14 +13,16 @@ caption best tells anomalous clips from normal ones; a segment that speaks of on
 Differs from the paper: segments are alike by the class tokens of the looks in them, else by sentence vectors of captions, in
 place of ImageBind. Of clips with fewer than 7 segments each keeps its own verdict (``compat``: the released code takes the mean
 of all, and smooths clips of fewer than 15 segments out of place). A verdict is a digit that stands alone; where there is none the
-segment counts as anomalous, as released. The weight of the middle is a prior of clips cut around an event; ``center=False``
-leaves it out, as one has to for footage that was not cut. The given questions compete with the learnt ones.
+model is asked once more, for JSON, and where that cannot be read either the segment counts as anomalous, as released. The weight of
+the middle is a prior of clips cut around an event; ``center=False`` leaves it out, as one has to for footage that was not cut. The
+given questions compete with the learnt ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,6 +39,7 @@ from oddwatch.detectors.video.asking import (
     kept_arguments,
     listed,
     pack,
+    read_all,
     span_of,
     texts_of,
     unpack,
@@ -222,9 +225,9 @@ class VERA(VideoDetector):
             numbers = list(range(1, len(images) + 1))
             asked = prompt("vera_learner", captions=text, numbers=numbers, questions=list(questions))
             requests.append(Request(asked, images))
-        said = [("" if isinstance(a, Unknown) else a) for a in texts_of(chat, requests)]
-        read = [grammars.digit_after(text, compat=self.compat) for text in said]
-        return [(1 if isinstance(v, Unknown) else v, text) for v, text in zip(read, said, strict=True)]
+        digit = partial(grammars.digit_after, compat=self.compat)
+        said = read_all(chat, requests, digit, grammars.Verdict, lambda filled: filled.output)
+        return [(1 if isinstance(v, Unknown) else v, text) for v, text in said]
 
     # -- deduction -----------------------------------------------------------------------------------------------
 

@@ -103,6 +103,16 @@ def test_a_single_hit_is_outvoted_and_leaves_the_caption():
     assert any('The frame: "there are trees"' in q.text for q in model.history)
 
 
+def test_a_model_without_rules_for_anomalies_is_done_without(caplog):
+    """As small models are: they go on about what is normal."""
+    normal = [watched(*["a man is walking near a bench"] * 20)]
+    chat = FunctionModel(lambda q: "Normal human activities:\n- Walking\n- Walking\n", repairs=0)
+    test = watched(*["a man is strolling"] * 4, *["a man is riding a bicycle"] * 4)
+    detector = AnomalyRuler(chat=chat).fit(normal)
+    assert detector.rule_book is None and "no rule for anomalies" in caplog.text
+    np.testing.assert_array_equal(detector.curve(test).values, AnomalyRuler().fit(normal).curve(test).values)
+
+
 def test_a_verdict_that_cannot_be_read_is_the_vote():
     test = watched(*["a man is walking"] * 4, *["a man is running"] * 4)
     model = FunctionModel(lambda q: "I would not know")

@@ -98,12 +98,21 @@ def test_an_unrated_window_is_filled_from_its_neighbours():
     # The captions differ: equal windows are asked about once.
     table = Table(**{f"x{i}": [1, 0] for i in range(48)}, s0=[1, 0], s1=[0, 1], s2=[-1, 0])
     notes = watched([f"x{i}" for i in range(48)])
-    replies = ["s0", "s1", "s2", "[0.2]", "0.9", "[0.8]"]
+    # The bare number is asked about once more, and no form is filled in either.
+    replies = ["s0", "s1", "s2", "[0.2]", "0.9", "[0.8]", "quite high"]
     detector = LAVAD(k=1, clean=False, chat=ScriptedModel(replies, repairs=0), sentences=table)
     rated = LAVAD(k=3, temperature=1e6, clean=False, chat=ScriptedModel(replies, repairs=0), sentences=table)
     np.testing.assert_allclose(detector.curve(notes).values, 0.2)
     # Equal weights: the mean of 0.2, the filled 0.5 and 0.8.
     np.testing.assert_allclose(rated.curve(notes).values, 0.5, atol=1e-5)
+
+
+def test_a_rating_without_brackets_is_asked_for_as_json():
+    table = Table(**{f"x{i}": [1, 0] for i in range(16)}, s0=[1, 0])
+    chat = ScriptedModel(["s0", "The suspicion is 1.", {"score": 0.3}], repairs=0)
+    curve = LAVAD(clean=False, chat=chat, sentences=table).curve(watched([f"x{i}" for i in range(16)]))
+    np.testing.assert_allclose(curve.values, 0.3)
+    assert chat.history[1].schema is None and chat.history[2].schema["properties"]["score"]["enum"][3] == 0.3
 
 
 def test_one_summary_gives_a_constant_track():

@@ -66,11 +66,14 @@ def test_normal_rules_need_votes_and_anomaly_rules_none(least, kept):
 
 def test_induction_asks_again_for_a_list_that_is_missing():
     whole, short = BOOK.text(), RuleBook(normal_human=("Sitting",)).text()
-    chat = ScriptedModel([short, whole, BOOK.text()])
-    books = induce(chat, ["a man walks", "", "a woman sits"], n=10, seed=1)
-    assert [b.normal_human for b in books] == [("Sitting",), BOOK.normal_human]
-    assert books[0].anomaly == BOOK.anomaly
-    assert "All four lists" in chat.history[2].text and "All four lists" not in chat.history[0].text
+    lists = {k: list(v) * 2 for k, v in BOOK.lists().items() if k != "keywords"}
+    for second in (lists, BOOK.text()):
+        chat = ScriptedModel([short, whole, second], repairs=0)
+        books = induce(chat, ["a man walks", "", "a woman sits"], n=10, seed=1)
+        assert [b.normal_human for b in books] == [("Sitting",), BOOK.normal_human]
+        assert books[0].anomaly == BOOK.anomaly
+        assert "All four lists" in chat.history[2].text and "All four lists" not in chat.history[0].text
+        assert chat.history[0].schema is None and "anomaly_env" in chat.history[2].schema["properties"]
     with pytest.raises(InputError, match="captions"):
         induce(chat, [" "])
 
@@ -140,9 +143,13 @@ def test_captions_are_mended_by_the_vote(text, was, now, frequent, out):
 
 
 def test_verdicts_are_read_from_the_last_line():
-    chat = ScriptedModel(["None. 1.\nOutput: 0", "Rule 1 matches.\nOutput: 1", "I cannot tell"])
-    told = judge(chat, BOOK, ["a", "b", "c"], ["", "van", ""])
-    assert [verdict for verdict, _ in told] == [0, 1, UNKNOWN]
+    replies = ["None. 1.\nOutput: 0", "Rule 1 matches.\nOutput: 1", "I cannot tell", "An anomaly."]
+    # What cannot be read is asked for once more, as JSON.
+    chat = ScriptedModel([*replies, "I still cannot", {"reasoning": "a van", "output": 1}], repairs=0)
+    told = judge(chat, BOOK, ["a", "b", "c", "d"], ["", "van", "", ""])
+    assert [verdict for verdict, _ in told] == [0, 1, UNKNOWN, 1]
+    assert told[2][1] == "I cannot tell" and "a van" in told[3][1]
+    assert [q.schema is None for q in chat.history] == [True] * 4 + [False] * 2
     assert 'found "van"' in chat.history[1].text and "found nothing" in chat.history[0].text
 
 

@@ -93,6 +93,9 @@ def test_no_verdict_counts_as_anomalous_and_compat_reads_as_released():
     for compat, said, verdict in ((False, "yes", 1), (False, "Output: 10", 1), (True, "Output: 10", 0)):
         detector = VERA(chat=FunctionModel(lambda q, said=said: said), compat=compat)
         assert detector.told(watched(["walking"] * 3))[0].score == verdict
+    # A form is filled in where the line was not written.
+    forms = VERA(chat=FunctionModel(lambda q: "no" if q.schema is None else {"reasoning": "", "output": 0}))
+    assert forms.told(watched(["walking"] * 3))[0].score == 0
     silent = VERA(chat=FunctionModel(lambda q: " "))
     assert silent.told(watched(["walking"]))[0].score is UNKNOWN
 
