@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -51,6 +52,7 @@ class PatchEncoder:
         self._threads, self._device, self._file = threads, device, weights.path(model)
         self._session: Any = session(self._file, threads, device)
         self._short: dict[int, Any] = {}
+        self._cutting = threading.Lock()
         self._positions = positions(resolution // PATCH)
         self.id = encoder_id(resolution, fit, model)
 
@@ -85,13 +87,14 @@ class PatchEncoder:
         depth = LAYERS.index(deepest)
         if deepest == "last" or self._file.parent != weights.FOLDER:
             return self._session
-        if depth not in self._short:
-            from oddwatch.encoders.session import session
-            from oddwatch.encoders.shorten import shortened
+        with self._cutting:
+            if depth not in self._short:
+                from oddwatch.encoders.session import session
+                from oddwatch.encoders.shorten import shortened
 
-            graph = shortened(self._file.read_bytes(), LAYERS[: depth + 1])
-            self._short[depth] = session(graph, self._threads, self._device)
-        return self._short[depth]
+                graph = shortened(self._file.read_bytes(), LAYERS[: depth + 1])
+                self._short[depth] = session(graph, self._threads, self._device)
+            return self._short[depth]
 
     def _encode(
         self, frames: Sequence[Frame | np.ndarray], wanted: list[str], session: Any, cls_of: str

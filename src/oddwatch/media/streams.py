@@ -36,8 +36,8 @@ _STEADY = 5.0
 
 @dataclass(frozen=True, slots=True)
 class StreamState(Jsonable):
-    """What a stream is doing: ``frames`` handed out, ``dropped`` because nobody took them in time, ``broken`` that
-    could not be decoded, ``lag`` seconds between arrival and hand-out of the last frame, ``last_error`` "" if none."""
+    """What a stream is doing: ``frames`` handed out, ``dropped`` because nobody took them in time, ``passed`` over
+    because whoever takes them wanted fewer, ``broken`` that could not be decoded, ``lag`` seconds between arrival and hand-out of the last frame, ``last_error`` "" if none."""
 
     name: str
     doing: Doing = "idle"
@@ -47,6 +47,7 @@ class StreamState(Jsonable):
     reconnects: int = 0
     lag: float = 0.0
     last_error: str = ""
+    passed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class Stream:
         self._waiting: deque[_Waiting] = deque()
         self._timeline = Timeline()
         self._doing: Doing = "idle"
-        self._frames = self._dropped = self._broken = self._reconnects = self._index = 0
+        self._frames = self._dropped = self._passed = self._broken = self._reconnects = self._index = 0
         self._lag, self._error, self._began = 0.0, "", 0.0
         self._thread: threading.Thread | None = None
 
@@ -176,7 +177,7 @@ class Stream:
         with self._changed:
             return StreamState(
                 self.name, self._doing, self._frames, self._dropped, self._broken, self._reconnects,
-                round(self._lag, 4), self._error,
+                round(self._lag, 4), self._error, self._passed,
             )  # fmt: skip
 
     @property
@@ -227,10 +228,11 @@ class Stream:
             if frame is not None:
                 yield frame
 
-    def take(self, timeout: float = 0.0) -> Frame | None:
-        """The next frame, or None where none came within ``timeout`` seconds or the source has ended."""
+    def take(self, timeout: float = 0.0, since: float = 0.0) -> Frame | None:
+        """The next frame, or None where none came within ``timeout`` seconds or the source has ended. Frames of a live
+        source from before ``since`` seconds of its time are passed over, at no cost."""
         due = time.monotonic() + timeout
-        while (waiting := self._next(due)) is not None:
+        while (waiting := self._next(due, since)) is not None:
             try:
                 frame = Frame(waiting.shot.pixels(), self.name, waiting.time, waiting.index, waiting.wall)
             except (OddwatchError, av.error.FFmpegError, ValueError) as error:
@@ -244,9 +246,14 @@ class Stream:
             return frame
         return None
 
-    def _next(self, due: float) -> _Waiting | None:
+    def _next(self, due: float, since: float) -> _Waiting | None:
         with self._changed:
-            while not self._waiting:
+            while True:
+                while self.live and self._waiting and self._waiting[0].time < since:
+                    self._waiting.popleft()
+                    self._passed += 1
+                if self._waiting:
+                    break
                 left = due - time.monotonic()
                 if self._doing == "ended" or left <= 0:
                     return None

@@ -61,7 +61,8 @@ class JudgeOptions:
 
 class LiveJudge:
     """Judges every camera by itself; see :class:`oddwatch.serve.watch.Judge`. ``folder`` takes the notes of stretches
-    that raised a sign (``notes/``), and ``wrong.jsonl`` is read from it: alerts told by mistake."""
+    that raised a sign (``notes/``), and ``wrong.jsonl`` is read from it: alerts told by mistake. ``on_tracks`` is called by
+    one thread at a time."""
 
     def __init__(
         self,
@@ -85,24 +86,39 @@ class LiveJudge:
         self._normal = dict(normal or {})
         self._cameras: dict[str, CameraJudge] = {}
         self._feedback = Feedback(folder) if folder is not None else None
+        self._shared, self._handing = threading.Lock(), threading.Lock()
 
     def camera(self, name: str) -> CameraJudge:
         """The judge of one camera, made (and its normal footage learnt) when it is first asked for."""
-        if name not in self._cameras:
-            made = CameraJudge(name, self)
-            footage = self._normal.get(name, self._normal.get("", ()))
-            if footage:
-                made.learn([self.eye.watch(Video(path)) for path in footage], footage)
-            self._cameras[name] = made
-        return self._cameras[name]
+        with self._shared:
+            if name not in self._cameras:
+                made = CameraJudge(name, self)
+                footage = self._normal.get(name, self._normal.get("", ()))
+                if footage:
+                    made.learn([self.eye.watch(Video(path)) for path in footage], footage)
+                self._cameras[name] = made
+            return self._cameras[name]
 
     def update(self, camera: str, frame: Frame, look: bool) -> Sequence[Sign]:
-        """The signs of one frame."""
+        """The signs of one frame. Frames of one camera come one at a time; several cameras may be judged at once."""
         own = self.camera(camera)
         if self._feedback is not None:
-            for notes in self._feedback.new(camera):
+            with self._shared:
+                wrong = self._feedback.new(camera)
+            for notes in wrong:
                 own.mistaken(notes)
         return own.update(frame, look)
+
+    def watcher(self, name: str) -> Watcher:
+        """A watcher of one camera. Models are loaded by the first, the others wait for them."""
+        with self._shared:
+            return Watcher(name, self.eye.settings, **self.eye.parts())
+
+    def ended(self, camera: str, watcher: Watcher, began: datetime) -> None:
+        """Hand over the tracks that ended."""
+        if self.on_tracks is not None and watcher.ended:
+            with self._handing:
+                self.on_tracks(camera, watcher, began)
 
 
 class CameraJudge:
@@ -200,15 +216,14 @@ class CameraJudge:
             self._met = self._sentences(frame, watcher)
         if at - self._begun >= STEP:
             self._step(watcher.taken(), at)
-            if self.judge.on_tracks is not None and watcher.ended:
-                assert frame.wall_time is not None
-                self.judge.on_tracks(self.name, watcher, frame.wall_time - timedelta(seconds=at))
+            if frame.wall_time is not None:
+                self.judge.ended(self.name, watcher, frame.wall_time - timedelta(seconds=at))
         return [*self._signs, *self._met]
 
     def _watching(self, frame: Frame) -> Watcher:
         size = (frame.height, frame.width)
         if self._watcher is None or size != self._size:  # a camera that was set to another size starts anew
-            self._watcher = Watcher(self.name, self.judge.eye.settings, **self.judge.eye.parts())
+            self._watcher = self.judge.watcher(self.name)
             self._size, self._begun = size, frame.time or 0.0
             self._recent.clear()
         return self._watcher

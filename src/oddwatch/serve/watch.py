@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +36,9 @@ MEANINGS = {
     "oddwatch_dropped_frames_total": Meaning(
         "counter", "Frames left out because they came faster than they were taken."
     ),
+    "oddwatch_passed_frames_total": Meaning(
+        "counter", "Frames passed over on purpose, to leave time for the looks."
+    ),
     "oddwatch_broken_frames_total": Meaning("counter", "Frames or files that could not be decoded."),
     "oddwatch_reconnects_total": Meaning("counter", "Tries to connect anew."),
     "oddwatch_lag_seconds": Meaning("gauge", "Age of the last frame when it was taken in."),
@@ -58,8 +63,9 @@ MEANINGS = {
 class Judge(Protocol):
     """Says what is abnormal in a frame.
 
-    Called in one thread with every frame of every camera, each camera's in order: ``look`` says whether this one may be
-    analysed with models; motion is for all. What is not over is reported again in later frames.
+    Called with the frames of every camera, each camera's in order and one at a time, but those of several cameras at once
+    from several threads. ``look`` says whether this one may be analysed with models; motion is for all. What is not over is
+    reported again in later frames.
     """
 
     def update(self, camera: str, frame: Frame, look: bool) -> Sequence[Sign]: ...
@@ -73,6 +79,7 @@ class Options:
     bound frames and clips; ``closings`` tells also when an event is over; ``metrics`` is the port of /metrics and /health
     (None: no such server, 0: any free port); ``seconds`` ends the watch after so long; ``flush`` seconds are given to the
     deliveries at the end (what they cannot send stays in their spools); ``patience`` frames in a row the judge may fail on.
+    ``workers`` cameras are judged at once, None for one a processor.
     """
 
     out: Path
@@ -92,6 +99,7 @@ class Options:
     seconds: float | None = None
     flush: float = 5.0
     patience: int = 50
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if not (self.before >= 0 and self.longest > 0 and self.clip_fps > 0 and self.clip_height > 15):
@@ -102,9 +110,12 @@ class Options:
             self.hold < 0
             or self.flush < 0
             or self.patience < 1
+            or (self.workers is not None and self.workers < 1)
             or (self.seconds is not None and self.seconds <= 0)
         ):
-            raise InputError("watch", "expected hold and flush ≥ 0, patience ≥ 1, seconds above 0")
+            raise InputError(
+                "watch", "expected hold and flush ≥ 0, patience and workers ≥ 1, seconds above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +154,15 @@ def watch(
     return _Watch(streams, judge, options, on_alert).run(stop or threading.Event())
 
 
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """A frame that is being judged."""
+
+    frame: Frame
+    look: bool
+    job: Future[tuple[Sequence[Sign], float]]
+
+
 class _Watch:
     def __init__(
         self, streams: list[Stream], judge: Judge, options: Options, on_alert: Callable[[Alert], None] | None
@@ -170,6 +190,10 @@ class _Watch:
         self.restored: frozenset[str] | set[str] = frozenset()
         self.unsaved = False
         self.frames = self.looks = self.alerts = self.failures = 0
+        self.workers = min(len(streams), options.workers or os.cpu_count() or 1)
+        options.budget.workers = self.workers
+        self.turn = list(streams)
+        self.running: dict[str, _Judging] = {}
         self.began = self.beat = time.monotonic()
         self.kept_at = self.told_at = 0.0
 
@@ -205,32 +229,56 @@ class _Watch:
 
     def _loop(self, stop: threading.Event) -> None:
         until = None if self.options.seconds is None else self.began + self.options.seconds
-        while not stop.is_set() and (until is None or time.monotonic() < until):
-            self.ready.clear()
-            # Whether all had ended is asked before the frames are, or a last one could be missed.
-            ended = all(s.ended for s in self.streams)
-            took = [self._take(s) for s in self.streams]
-            self._housekeeping()
-            if self.recorder.error is not None:
-                raise self.recorder.error
-            if ended and not any(took):
-                self._changed(self.joiner.finish())
-                return
-            if not any(took):
-                self.ready.wait(0.25)
+        with ThreadPoolExecutor(self.workers, "judge") as pool:
+            while not stop.is_set() and (until is None or time.monotonic() < until):
+                self.ready.clear()
+                # Whether all had ended is asked before the frames are, or a last one could be missed.
+                ended = all(s.ended for s in self.streams) and not self.running
+                did = [self._finish(s) for s in self.streams if s.camera in self.running]
+                did += [self._begin(s, pool) for s in list(self.turn)]
+                self._housekeeping()
+                if self.recorder.error is not None:
+                    raise self.recorder.error
+                if ended and not any(did):
+                    self._changed(self.joiner.finish())
+                    return
+                if not any(did):
+                    self.ready.wait(0.25)
+            for stream in self.streams:
+                if stream.camera in self.running:
+                    self._finish(stream, wait=True)
 
-    def _take(self, stream: Stream) -> bool:
-        frame = stream.take()
+    def _begin(self, stream: Stream, pool: ThreadPoolExecutor) -> bool:
+        """Have the stream's next frame judged, where there is one, and a worker free, and none of its own under way."""
+        camera, budget = stream.camera, self.options.budget
+        if camera in self.running or len(self.running) >= self.workers:
+            return False
+        frame = stream.take(since=budget.since(camera))
         if frame is None:
             return False
-        camera, at = stream.camera, frame.time or 0.0
-        look = self.options.budget.ask(camera, at)
+        look = budget.ask(camera, frame.time or 0.0)
+        job = pool.submit(self._judged, camera, frame, look)
+        self.running[camera] = _Judging(frame, look, job)
+        job.add_done_callback(lambda _: self.ready.set())
+        # Whoever had a turn is asked last for the next, or the first cameras would take all.
+        self.turn.remove(stream)
+        self.turn.append(stream)
+        return True
+
+    def _judged(self, camera: str, frame: Frame, look: bool) -> tuple[Sequence[Sign], float]:
+        """What the judge says, and the seconds it took. Runs in a worker's thread."""
         began = time.monotonic()
-        signs, looked = self._judged(camera, frame, look)
-        if looked:
-            self.options.budget.took(time.monotonic() - began)
-            self.board.add("oddwatch_looks_total", camera=camera)
-            self.looks += 1
+        signs = self.judge.update(camera, frame, look)
+        return signs, time.monotonic() - began
+
+    def _finish(self, stream: Stream, wait: bool = False) -> bool:
+        """Take in what was said of the stream's frame, where it is said."""
+        judging = self.running[stream.camera]
+        if not (wait or judging.job.done()):
+            return False
+        del self.running[stream.camera]
+        camera, frame, at = stream.camera, judging.frame, judging.frame.time or 0.0
+        signs, looked = self._said(camera, judging)
         self.frames += 1
         changes = self.joiner.update(camera, frame, signs, looked)
         events = self.joiner.events(camera)
@@ -242,10 +290,10 @@ class _Watch:
         self._complete(stream, events, at)
         return True
 
-    def _judged(self, camera: str, frame: Frame, look: bool) -> tuple[Sequence[Sign], bool]:
-        """What the judge says, and whether it could say it."""
+    def _said(self, camera: str, judging: _Judging) -> tuple[Sequence[Sign], bool]:
+        """What the judge says, and whether it looked and could say it."""
         try:
-            signs = self.judge.update(camera, frame, look)
+            signs, seconds = judging.job.result()
         except Exception:
             # One odd frame must not end months of watching; a judge that is broken must.
             self.failures += 1
@@ -255,7 +303,11 @@ class _Watch:
                 raise
             return (), False
         self.failures = 0
-        return signs, look
+        self.options.budget.took(seconds, judging.look)
+        if judging.look:
+            self.board.add("oddwatch_looks_total", camera=camera)
+            self.looks += 1
+        return signs, judging.look
 
     def _changed(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -317,6 +369,7 @@ class _Watch:
             board.set("oddwatch_up", float(live), **labels)
             board.set("oddwatch_frames_total", state.frames, **labels)
             board.set("oddwatch_dropped_frames_total", state.dropped, **labels)
+            board.set("oddwatch_passed_frames_total", state.passed, **labels)
             board.set("oddwatch_broken_frames_total", state.broken, **labels)
             board.set("oddwatch_reconnects_total", state.reconnects, **labels)
             board.set("oddwatch_lag_seconds", state.lag, **labels)

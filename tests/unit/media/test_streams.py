@@ -108,6 +108,26 @@ def test_a_slow_reader_gets_the_newest_and_the_rest_is_counted(camera):
         assert stream.state.dropped == 26 and stream.state.frames == 4
 
 
+def test_frames_that_are_not_wanted_are_passed_over_and_counted_apart(camera):
+    camera.most = 12
+    with Stream(address(camera), backoff=Backoff(5, 5), stale=9) as stream:
+        time.sleep(0.6)
+        first = stream.take(0.1)
+        later = stream.take(0.1, since=first.time + 0.07)
+        assert first.index == 0 and later.time >= first.time + 0.07 and later.index >= 2
+        assert stream.state.passed == later.index - 1 and stream.state.dropped == 0
+        assert stream.take(0.0, since=1e9) is None
+        assert stream.state.passed == 10 and stream.state.frames == 2
+
+
+def test_of_a_file_that_waits_nothing_is_passed_over(tmp_path):
+    with Stream(write_video(tmp_path / "a.mp4", 5)) as stream:
+        frames = []
+        while not stream.ended:
+            frames.append(stream.take(0.5, since=1e9))
+    assert len([f for f in frames if f is not None]) == 5 and stream.state.passed == 0
+
+
 def test_frames_older_than_stale_are_not_handed_out(camera):
     with Stream(address(camera), stale=0.15, backoff=Backoff(5, 5)) as stream:
         time.sleep(0.6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,6 +19,7 @@ from oddwatch.media import clips
 from oddwatch.media.streams import Stream
 from oddwatch.media.video import Sampling, Video
 from oddwatch.serve.alerts import Alert
+from oddwatch.serve.budget import Budget
 from oddwatch.serve.delivery import Delivery, Spool
 from oddwatch.serve.events import Sign
 from oddwatch.serve.metrics import Board, Meaning, MetricsServer
@@ -132,6 +134,45 @@ def test_alerts_reach_the_receiver_and_wait_for_one_that_is_down(tmp_path, recei
     assert [Alert.from_json(json.loads(b)) for b in receiver.taken] == told(tmp_path / "out")
 
 
+class Together:
+    """A judge that answers when two cameras are asked for at once; notes who came."""
+
+    def __init__(self) -> None:
+        self.both, self.seen = threading.Barrier(2, timeout=20), dict[str, list[int]]()
+        self.busy: set[str] = set()
+
+    def update(self, camera: str, frame: Frame, look: bool) -> list[Sign]:
+        assert camera not in self.busy
+        self.busy.add(camera)
+        self.both.wait()
+        self.seen.setdefault(camera, []).append(int(frame.index or 0))
+        self.busy.discard(camera)
+        return []
+
+
+def test_cameras_are_judged_side_by_side_and_each_in_order(tmp_path):
+    path = film(tmp_path / "a.mp4", 2, [])
+    judge, options = Together(), Options(tmp_path / "out", workers=2, patience=1)
+    summary = watch([Stream(path, "a"), Stream(path, "b")], judge, options)
+    assert judge.seen == {"a": list(range(20)), "b": list(range(20))} and summary.frames == 40
+
+
+def test_frames_are_passed_over_when_they_would_take_the_time_of_the_looks(tmp_path):
+    class Slow(Bright):
+        def update(self, camera: str, frame: Frame, look: bool) -> list[Sign]:
+            time.sleep(0.1 if look else 0.05)
+            return super().update(camera, frame, look)
+
+    path = film(tmp_path / "a.mp4", 4, [], rate=25)
+    stream = Stream(path, "a", pace=True)
+    options = Options(tmp_path / "out", budget=Budget(2, steady=3))
+    summary = watch([stream], Slow(), options)
+    (state,) = summary.streams
+    # 0.2 of 0.8 s for two looks, the rest for twelve frames of the twenty-five.
+    assert state.passed >= 25 and summary.frames + state.passed + state.dropped == 100
+    assert 6 <= summary.looks <= 9
+
+
 class Failing(Bright):
     def __init__(self, every: int) -> None:
         super().__init__()
@@ -161,6 +202,8 @@ def test_wrong_sources_and_options(tmp_path):
         watch([Stream(path, "a"), Stream(path, "a")], Bright(), Options(tmp_path / "out"))
     with pytest.raises(InputError):
         Options(tmp_path, longest=0)
+    with pytest.raises(InputError):
+        Options(tmp_path, workers=0)
 
 
 def get(url: str) -> tuple[int, str]:
