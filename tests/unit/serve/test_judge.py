@@ -183,6 +183,45 @@ def test_everybody_is_described_in_turn_when_there_are_many() -> None:
     assert len(first) == 2 and len(later) == 4
 
 
+class Counting(Tells):
+    """Remembers when somebody was described."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def describe(self, frame: Frame, person: Person, **rest: object) -> Facts:  # type: ignore[override]
+        self.times.append(round(frame.time or 0.0, 3))
+        return super().describe(frame, person)
+
+
+def posed(lying: bool) -> Person:
+    """Somebody with all keypoints on one line, upright or on the ground."""
+    along, across = np.linspace(0, 60, 17), np.tile([0.0, 8.0], 9)[:17]
+    order = np.argsort([0, 0, 0, 0, 0, 4, 4, 6, 6, 8, 8, 9, 9, 12, 12, 16, 16], kind="stable")
+    points = np.full((17, 3), 0.9, np.float32)
+    points[order, 0], points[order, 1] = (along, across + 50) if lying else (across + 20, along)
+    (x0, y0), (x1, y1) = points[:, :2].min(0) - 3, points[:, :2].max(0) + 3
+    return Person(Box(float(x0), float(y0), float(x1), float(y1)), 0.9, Pose(points), 1)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "falls", "times"),
+    [
+        ("someone lying on the ground", False, [0.0, 5.0]),
+        ("someone lying on the ground", True, [0.0, 3.0, 8.0]),
+        ("a person in a red jacket", True, [0.0, 5.0]),
+        ("a person with a phone", False, [0.0, 2.5, 5.0, 7.5]),
+    ],
+)
+def test_somebody_is_described_anew_when_it_is_due(sentence: str, falls: bool, times: list[float]) -> None:
+    describer = Counting()
+    reader = Reader(describer, [Wish.of(sentence)])  # type: ignore[arg-type]
+    for i in range(18):
+        shot = frame(i / 2, [])
+        reader.look(shot, [posed(falls and i >= 6)], lambda track: Motion())
+    assert describer.times == times
+
+
 def test_a_sentence_that_says_nothing_to_be_seen_is_refused(models: Models) -> None:
     with pytest.raises(InputError, match="not understood"):
         LiveJudge(JudgeOptions(alerts=["xyzzy"], video=VIDEO), models=models)
