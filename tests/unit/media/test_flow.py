@@ -168,6 +168,19 @@ def test_every_direction_has_its_bin(degrees, speed):
         assert histogram.argmax() == int(degrees // 45)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_directions_by_comparison_are_those_of_the_angle(kind):
+    rng = np.random.default_rng(0)
+    some = rng.normal(size=(40, 30, 2))
+    some[:10] = np.round(some[:10])  # many on the borders of the bins, and some still
+    some = some.astype(kind)
+    angle = np.degrees(np.arctan2(some[..., 1].astype(float), some[..., 0].astype(float))) % 360
+    size = np.abs(some).astype(float).sum(axis=2)
+    expected = [size[(angle >= 45 * k) & (angle < 45 * k + 45)].sum() / 1200 for k in range(BINS)]
+    assert flow_histogram(some) == pytest.approx(expected, rel=1e-6)
+    assert flow_histogram(np.zeros((0, 5, 2), kind)).tolist() == [0.0] * BINS
+
+
 # -- tracks ------------------------------------------------------------------------------------------------------------
 
 
