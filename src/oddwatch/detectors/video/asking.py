@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 Pictures = Callable[[Notes, Sequence[int]], Sequence[Frame | np.ndarray]]
 """The pictures of some frames of a watched clip, by index into its times, in that order. Notes hold none; whoever has the
 clip at hand reads them from it (``lambda notes, at: [frames[i] for i in at]``)."""
+SAMPLED = 15.0
+"""Frames a second below which notes are taken for a sample of the footage."""
 MOST_PICTURES = 16
 """Pictures in one question, as :class:`oddwatch.language.pictures.PictureLimits` allows."""
 
@@ -104,6 +106,14 @@ def inside(notes: Notes, start: int, stop: int) -> np.ndarray:
     if not found.size:
         found = np.array([int(np.abs(notes.looked - (start + stop - 1) / 2).argmin())])
     return found
+
+
+def stride_of(notes: Notes, stride: int) -> int:
+    """Frames of ``notes`` from one judgement to the next: ``stride``, but where fewer than 15 frames a second were noted, as
+    when only the looks are, as many as make the time of ``stride`` frames at 30 a second, or one."""
+    if len(notes) < 2 or notes.fps >= SAMPLED:
+        return stride
+    return max(1, round(stride * notes.fps / 30))
 
 
 def listed(notes: Notes, at: Sequence[int] | np.ndarray) -> str:

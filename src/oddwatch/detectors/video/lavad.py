@@ -11,8 +11,8 @@ the model's ratings are.
 
 Differs from the paper: in place of ImageBind the packaged sentence encoder, by which a frame or a window is the mean vector of
 the captions within half a stride of it, or in it; with a ``dual`` encoder and ``pictures`` they are pictures, as in the paper.
-Frames are those that were looked at. With fewer than k distinct summaries all are used. A rating without brackets is asked for
-once more, as JSON.
+Frames are those that were looked at, and where only looks were noted a rating stands for as long as 16 frames last at 30 a second.
+With fewer than k distinct summaries all are used. A rating without brackets is asked for once more, as JSON.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from oddwatch.detectors.video.asking import (
     kept_arguments,
     read_all,
     span_of,
+    stride_of,
     texts_of,
     vectors_of,
 )
@@ -88,7 +89,7 @@ def _middlemost(captions: Sequence[str], vectors: np.ndarray) -> str:
 
 @dataclass(kw_only=True, eq=False)
 class LAVAD(VideoDetector):
-    """A rating every ``stride`` frames from ``frames`` looks of the ``seconds`` around, refined by the ``k`` summaries that fit
+    """A rating every ``stride`` frames (see :func:`stride_of`) from ``frames`` looks of the ``seconds`` around, refined by the ``k`` summaries that fit
     best, weighted by softmax(cosine / ``temperature``).
 
     ``role``: the model is told that it works for a law enforcement agency ("law", the paper's for UCF-Crime) or is asked
@@ -140,7 +141,7 @@ class LAVAD(VideoDetector):
         return vectors_of(self.sentences, texts)
 
     def _curve(self, notes: Notes) -> Curve:
-        values = expand(self._read(notes)[1], self.stride, len(notes))
+        values = expand(self._read(notes)[1], stride_of(notes, self.stride), len(notes))
         return Curve(notes.name, notes.times, values, {"language": values})
 
     def told(self, notes: Notes) -> list[Told]:
@@ -156,15 +157,15 @@ class LAVAD(VideoDetector):
         seen = None
         if self.dual is not None and self.pictures is not None:
             seen = np.asarray(self.dual.encode_images(self.pictures(notes, [int(i) for i in notes.looked])))
-        windows = self.windows(notes)
+        windows, step = self.windows(notes), stride_of(notes, self.stride)
         if self.clean:
             captions = self._cleaned(notes, captions, vectors, seen)
         table = dict(zip(notes.captions, vectors, strict=True))
         summaries = self._summaries([[captions[i] for i in w.looks] for w in windows], table)
         ratings = self._ratings(summaries)
         told = [
-            Told(span_of(notes, w.start, min(w.start + self.stride, len(notes))), rating, summary)
-            for w, rating, summary in zip(self._own(windows), ratings, summaries, strict=True)
+            Told(span_of(notes, at, min(at + step, len(notes))), rating, summary)
+            for at, rating, summary in zip(range(0, len(notes), step), ratings, summaries, strict=True)
         ]
         queries = np.stack([(vectors if seen is None else seen)[w.looks].mean(0) for w in windows])
         known = fill_gaps([np.nan if isinstance(r, Unknown) else r for r in ratings])
@@ -175,24 +176,21 @@ class LAVAD(VideoDetector):
         """The window around every ``stride``-th frame."""
         length = max(int(self.seconds * notes.fps), 1)
         out = []
-        for center in range(0, len(notes), self.stride):
+        for center in range(0, len(notes), stride_of(notes, self.stride)):
             start, stop = window(center, length, len(notes))
             looks = inside(notes, start, stop)
             out.append(Window(start, stop, looks[spread(len(looks), self.frames)]))
         return out
 
-    def _own(self, windows: Sequence[Window]) -> list[Window]:
-        """The stretch of frames that each window's score is for."""
-        return [replace(w, start=i * self.stride) for i, w in enumerate(windows)]
-
     def _cleaned(
         self, notes: Notes, captions: Sequence[str], vectors: np.ndarray, seen: np.ndarray | None
     ) -> list[str]:
         """Each look's caption, or the one of those at every ``stride``-th frame that fits it best."""
-        at = [inside(notes, c, c + 1)[0] for c in range(0, len(notes), self.stride)]
+        stride = stride_of(notes, self.stride)
+        at = [inside(notes, c, c + 1)[0] for c in range(0, len(notes), stride)]
         texts, first = distinct([captions[i] for i in at], at)
         if seen is None:
-            half = self.stride // 2
+            half = stride // 2
             around = [inside(notes, int(i) - half, int(i) + half + 1) for i in notes.looked]
             seen = np.stack([vectors[a].mean(0) for a in around])
         return [texts[i] for i in nearest(seen, vectors[first])]

@@ -96,13 +96,13 @@ class RuleBook(Jsonable):
 
 
 def _phrases() -> Any:
-    return Field(
-        json_schema_extra={"minItems": 1, "maxItems": 8, "items": {"type": "string", "maxLength": 80}}
-    )
+    entry = {"type": "string", "maxLength": 80}
+    return Field(default_factory=list, json_schema_extra={"minItems": 1, "maxItems": 8, "items": entry})
 
 
 class FourLists(BaseModel):
-    """The lists of a rule book as a model fills them in; the limits are the server's to keep."""
+    """The lists of a rule book as a model fills them in; the limits are the server's to keep. A list that was cut off stays
+    empty."""
 
     normal_human: list[str] = _phrases()
     normal_env: list[str] = _phrases()

@@ -41,6 +41,7 @@ from oddwatch.detectors.video.asking import (
     pack,
     read_all,
     span_of,
+    stride_of,
     texts_of,
     unpack,
     vectors_of,
@@ -82,7 +83,7 @@ def refined(
 
 @dataclass(kw_only=True, eq=False)
 class VERA(VideoDetector):
-    """Verdicts every ``stride`` frames on ``frames`` looks of the ``seconds`` around.
+    """Verdicts every ``stride`` frames (see :func:`stride_of`) on ``frames`` looks of the ``seconds`` around.
 
     Learning: ``epochs`` through the clips, ``batch`` at a time, at most ``most`` questions; every ``every`` batches and at
     the end they are tried on a share ``held`` of the clips (all of them where there are fewer than ten), and the best stay, the
@@ -237,7 +238,7 @@ class VERA(VideoDetector):
         segments = self.segments(notes)
         values = refined(
             [verdict for verdict, _ in self._segment_verdicts(notes, segments)], self._vectors(notes, segments),
-            len(notes), stride=self.stride, share=self.share, temperature=self.temperature, width=self.width,
+            len(notes), stride=stride_of(notes, self.stride), share=self.share, temperature=self.temperature, width=self.width,
             sigma=self.sigma, center=self.center, compat=self.compat,
         )  # fmt: skip
         return Curve(notes.name, notes.times, values, {"language": values})
@@ -245,8 +246,9 @@ class VERA(VideoDetector):
     def told(self, notes: Notes) -> list[Told]:
         """Each segment's verdict before refining, and what the model said or the words that were found."""
         told = self._segment_verdicts(notes, self.segments(notes))
-        at = range(0, len(notes), self.stride)
-        ends = [min(start + self.stride, len(notes)) for start in at]
+        stride = stride_of(notes, self.stride)
+        at = range(0, len(notes), stride)
+        ends = [min(start + stride, len(notes)) for start in at]
         return [
             Told(span_of(notes, start, stop), float(v) if text else UNKNOWN, text)
             for start, stop, (v, text) in zip(at, ends, told, strict=True)
@@ -255,7 +257,7 @@ class VERA(VideoDetector):
     def segments(self, notes: Notes) -> list[np.ndarray]:
         """Positions of the looks that stand for the window around every ``stride``-th frame."""
         length, out = max(int(self.seconds * notes.fps), 1), []
-        for center in range(0, len(notes), self.stride):
+        for center in range(0, len(notes), stride_of(notes, self.stride)):
             looks = inside(notes, *window(center, length, len(notes)))
             out.append(looks[strided(len(looks), self.frames)])
         return out

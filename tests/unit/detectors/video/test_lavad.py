@@ -7,8 +7,10 @@ import pytest
 
 from oddwatch.core import UNKNOWN, InputError
 from oddwatch.detectors.kept import read
+from oddwatch.detectors.video.asking import stride_of
 from oddwatch.detectors.video.lavad import LAVAD, distinct, nearest
 from oddwatch.detectors.video.notes import Notes
+from oddwatch.detectors.video.vera import VERA
 from oddwatch.language.scripted import FunctionModel, ScriptedModel
 
 QUERIES = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]])
@@ -37,7 +39,7 @@ class TableOfBoth(Table):
         return np.stack([self.rows[f"p{f[0, 0, 0]}"] for f in frames])
 
 
-def watched(captions, fps=1.0):
+def watched(captions, fps=30.0):
     n = len(captions)
     return Notes("clip", (36, 64), np.arange(n) / fps, looked=np.arange(n), captions=tuple(captions))
 
@@ -61,6 +63,19 @@ def test_windows_are_those_of_the_paper():
     )
 
 
+@pytest.mark.parametrize(("fps", "stride"), [(30, 16), (25, 16), (15, 16), (5, 3), (2, 1), (0.2, 1)])
+def test_where_only_looks_were_noted_a_rating_lasts_as_long(fps, stride):
+    """Two looks a second, as the program takes by default: a rating each half second, not one in eight."""
+    notes = watched(["a man is walking", "two men are fighting"] * 20, fps=fps)
+    assert stride_of(notes, 16) == stride
+    told = LAVAD().told(notes)
+    assert len(told) == len(VERA().told(notes)) == -(-40 // stride)
+    assert told[0].span.duration == pytest.approx(stride / fps) and told[-1].span.end == pytest.approx(
+        40 / fps
+    )
+    assert len(LAVAD().curve(notes).values) == len(VERA().curve(notes).values) == 40
+
+
 def test_the_whole_chain_gives_the_worked_track():
     """Windows of one frame, whose pictures and summaries are the vectors of toy A; ratings 0.1, 0.2, 0.9, 0.8."""
     table = TableOfBoth(
@@ -70,7 +85,7 @@ def test_the_whole_chain_gives_the_worked_track():
     )  # fmt: skip
     frames = [np.full((2, 2, 3), i, np.uint8) for i in range(4)]
     notes = Notes(
-        "clip", (2, 2), np.arange(64) / 1.0, looked=np.arange(0, 64, 16), captions=("a", "b", "c", "d")
+        "clip", (2, 2), np.arange(64) / 30, looked=np.arange(0, 64, 16), captions=("a", "b", "c", "d")
     )
     for k, track in (
         (1, [0.2, 0.9, 0.1, 0.8]),
@@ -82,7 +97,7 @@ def test_the_whole_chain_gives_the_worked_track():
         )
         detector = LAVAD(
             k=k,
-            seconds=1,
+            seconds=1 / 30,
             frames=1,
             chat=chat,
             dual=table,
@@ -100,8 +115,15 @@ def test_an_unrated_window_is_filled_from_its_neighbours():
     notes = watched([f"x{i}" for i in range(48)])
     # The bare number is asked about once more, and no form is filled in either.
     replies = ["s0", "s1", "s2", "[0.2]", "0.9", "[0.8]", "quite high"]
-    detector = LAVAD(k=1, clean=False, chat=ScriptedModel(replies, repairs=0), sentences=table)
-    rated = LAVAD(k=3, temperature=1e6, clean=False, chat=ScriptedModel(replies, repairs=0), sentences=table)
+    detector = LAVAD(seconds=1 / 3, k=1, clean=False, chat=ScriptedModel(replies, repairs=0), sentences=table)
+    rated = LAVAD(
+        seconds=1 / 3,
+        k=3,
+        temperature=1e6,
+        clean=False,
+        chat=ScriptedModel(replies, repairs=0),
+        sentences=table,
+    )
     np.testing.assert_allclose(detector.curve(notes).values, 0.2)
     # Equal weights: the mean of 0.2, the filled 0.5 and 0.8.
     np.testing.assert_allclose(rated.curve(notes).values, 0.5, atol=1e-5)
@@ -118,7 +140,7 @@ def test_a_rating_without_brackets_is_asked_for_as_json():
 def test_one_summary_gives_a_constant_track():
     table = Table(x=[1, 0], y=[0, 1], same=[0.6, 0.8])
     chat = FunctionModel(lambda q: "[0.7]" if "Python list" in q.text else "same")
-    curve = LAVAD(chat=chat, sentences=table).curve(watched(["x", "y"] * 40))
+    curve = LAVAD(seconds=1 / 3, chat=chat, sentences=table).curve(watched(["x", "y"] * 40))
     np.testing.assert_allclose(curve.values, 0.7)
     np.testing.assert_array_equal(curve.cues["language"], curve.values)
 
@@ -137,7 +159,7 @@ def test_turning_all_vectors_changes_nothing():
                 f"[0.{sum(map(ord, q.text)) % 10}]" if "Python list" in q.text else q.text.split("\n")[3]
             )
         )
-        tracks.append(LAVAD(chat=chat, sentences=table).curve(notes).values)
+        tracks.append(LAVAD(seconds=1 / 3, chat=chat, sentences=table).curve(notes).values)
     np.testing.assert_allclose(tracks[0], tracks[1], atol=1e-9)
     assert np.ptp(tracks[0]) > 0
 
@@ -153,11 +175,11 @@ def test_without_any_rating_nothing_is_known():
 def test_without_a_model_sentence_vectors_rate_the_middlemost_caption():
     quiet = ["There are two people. One person is walking and the other is standing."] * 30
     wild = ["Two men are fighting, one is punching the other, who falls to the ground."] * 30
-    detector = LAVAD(seconds=20)
+    detector = LAVAD(seconds=20 / 30)
     curve = detector.curve(watched(quiet + wild + quiet))
     assert curve.values[44] > curve.values[:16].max() and curve.values[44] > curve.values[-5:].max()
     told = detector.told(watched(quiet + wild + quiet))
-    assert told[0].text == quiet[0] and told[0].span.start == 0 and told[-1].span.end == 90
+    assert told[0].text == quiet[0] and told[0].span.start == 0 and told[-1].span.end == 3
     np.testing.assert_array_equal(
         detector.score([watched(wild)]).values > detector.score([watched(quiet)]).values, True
     )

@@ -74,6 +74,9 @@ def test_induction_asks_again_for_a_list_that_is_missing():
         assert books[0].anomaly == BOOK.anomaly
         assert "All four lists" in chat.history[2].text and "All four lists" not in chat.history[0].text
         assert chat.history[0].schema is None and "anomaly_env" in chat.history[2].schema["properties"]
+    # What came before an answer was cut off is kept.
+    cut = ScriptedModel(["no idea", '{"normal_human": ["Walking"], "anomaly_human": ["Fight'], repairs=0)
+    assert induce(cut, ["a man walks"]) == [RuleBook(normal_human=("Walking",))]
     with pytest.raises(InputError, match="captions"):
         induce(chat, [" "])
 
