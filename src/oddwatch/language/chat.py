@@ -30,8 +30,8 @@ class ChatSettings(BaseSettings):
     model: str | None = None
     key: SecretStr | None = None
     timeout: float = 30.0
-    tokens: int | None = Field(None, ge=1)
-    parallel: int = Field(4, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    parallel: int = Field(default=4, ge=1)
 
 
 def settings() -> ChatSettings:

@@ -29,7 +29,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from oddwatch.core import UNKNOWN, ChatModel, Curve, InputError, Unknown
-from oddwatch.detectors.video.asking import PASSED, Told, captions_of, kept_arguments, pack, span_of, unpack
+from oddwatch.detectors.video.asking import (
+    PASSED,
+    Told,
+    captions_of,
+    chat_of,
+    kept_arguments,
+    pack,
+    span_of,
+    unpack,
+)
 from oddwatch.detectors.video.base import VideoDetector, at_looks
 from oddwatch.detectors.video.cover import Cover, Term
 from oddwatch.detectors.video.notes import Notes
@@ -101,6 +110,7 @@ class AnomalyRuler(VideoDetector):
     counts: np.ndarray | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.chat = chat_of(self.chat)
         if min(self.n, self.batch, self.span) < 1 or self.reach < 0 or not 0 < self.alpha <= 1:
             raise InputError("n, batch, span, reach, alpha", "expected 1, 1, 1, 0 or more, and 0 < alpha ≤ 1")
         if self.book is not None:

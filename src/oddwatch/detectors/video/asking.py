@@ -15,6 +15,7 @@ from oddwatch.core import UNKNOWN, Answer, ChatModel, Frame, InputError, Span, T
 from oddwatch.core.jsonable import Jsonable
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.language.asking import Chat, Request
+from oddwatch.language.chat import connect, default_cache
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,19 @@ def kept_arguments(detector: Any) -> dict[str, Any]:
     return {
         f.name: getattr(detector, f.name) for f in fields(detector) if f.init and f.metadata.get("kept", True)
     }
+
+
+def chat_of(chat: Any) -> Any:
+    """``chat``, or the model behind it where it is an address or a file of one, as a command line gives it.
+
+    Raises:
+        InputError: neither; or as :func:`oddwatch.language.chat.connect`.
+    """
+    if isinstance(chat, str):
+        return connect(chat, cache=default_cache())
+    if chat is not None and not callable(getattr(chat, "ask", None)):
+        raise InputError("chat", f"expected a chat model or its URL, got {type(chat).__name__}")
+    return chat
 
 
 def ask_all(chat: ChatModel, requests: Sequence[Request]) -> list[Answer[Any]]:

@@ -31,6 +31,7 @@ from oddwatch.detectors.video.asking import (
     Pictures,
     Told,
     captions_of,
+    chat_of,
     inside,
     kept_arguments,
     read_all,
@@ -114,6 +115,7 @@ class LAVAD(VideoDetector):
     pictures: Pictures | None = field(default=None, metadata=PASSED, repr=False)
 
     def __post_init__(self) -> None:
+        self.chat = chat_of(self.chat)
         if min(self.stride, self.frames, self.k) < 1 or not min(self.seconds, self.temperature) > 0:
             raise InputError(
                 "stride, frames, k, seconds, temperature", "expected 1 or more, and times above 0"

@@ -96,7 +96,7 @@ class RuleBook(Jsonable):
 
 
 def _phrases() -> Any:
-    entry = {"type": "string", "maxLength": 80}
+    entry: Any = {"type": "string", "maxLength": 80}
     return Field(default_factory=list, json_schema_extra={"minItems": 1, "maxItems": 8, "items": entry})
 
 

@@ -32,6 +32,7 @@ from oddwatch.detectors.video.asking import (
     Told,
     ask_all,
     captions_of,
+    chat_of,
     eyes_of,
     kept_arguments,
     listed,
@@ -125,6 +126,7 @@ class TRLC(VideoDetector):
     written: tuple[str, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.chat = chat_of(self.chat)
         if self.every < 1 or (self.seconds is not None and not self.seconds > 0):
             raise InputError("every, seconds", "expected 1 frame or more, and more than 0 seconds or None")
         if self.also and self.chat is None:

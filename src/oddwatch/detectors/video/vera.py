@@ -34,6 +34,7 @@ from oddwatch.detectors.video.asking import (
     Pictures,
     Told,
     captions_of,
+    chat_of,
     eyes_of,
     inside,
     kept_arguments,
@@ -119,6 +120,7 @@ class VERA(VideoDetector):
     """Learnt questions, or without a model words, as JSON, (L,) uint8."""
 
     def __post_init__(self) -> None:
+        self.chat = chat_of(self.chat)
         if (
             min(self.stride, self.frames, self.batch, self.most, self.every, self.width) < 1
             or self.epochs < 0
