@@ -24,8 +24,8 @@ from oddwatch.pipeline.models import Models
 
 log = logging.getLogger(__name__)
 PROTOCOL = "video anomalies"
-_PARTS = {"cls": "tokens"}
-"""What a detector reads → what is asked of the watcher, where the names differ."""
+_PARTS = {"cls": "tokens", "deep": "tokens"}
+"""What a detector reads → what is asked of the watcher, so that detectors share notes."""
 _OF_TRACKS = ("objects", "people")
 _OF_MOTION = ("motion", "objects", "small")
 

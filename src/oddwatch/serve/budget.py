@@ -29,7 +29,7 @@ class Budget:
         self,
         per_second: float = 6.0,
         least: float = 1.0,
-        busy: float = 0.8,
+        busy: float = 0.9,
         steady: float = 6.0,
         workers: int = 1,
     ) -> None:

@@ -76,9 +76,8 @@ class LiveJudge:
         self.options = options
         self.models = models or Models(options.video.device, options.video.threads)
         reads = {*build(options.video).READS, "people"}
-        if (
-            "cls" not in reads
-        ):  # all tokens of a day would not fit: objects keep their vectors, which cost less
+        if "cls" not in reads:
+            # All tokens of a day would not fit: objects keep their vectors, which cost less to get.
             reads = {"deep" if part == "tokens" else part for part in reads}
         self.eye = Eye(sorted(reads), options.video, self.models)
         self.wishes = [Wish.of(text) for text in (*options.alerts, *options.ignore)]
@@ -87,6 +86,8 @@ class LiveJudge:
         self._cameras: dict[str, CameraJudge] = {}
         self._feedback = Feedback(folder) if folder is not None else None
         self._shared, self._handing = threading.Lock(), threading.Lock()
+        self.learning = threading.Lock()
+        """Held by the one camera that learns: several at once would take the looks' time."""
 
     def camera(self, name: str) -> CameraJudge:
         """The judge of one camera, made (and its normal footage learnt) when it is first asked for."""
@@ -140,6 +141,7 @@ class CameraJudge:
         self._begun = self._learnt_at = -np.inf
         self._fitting: threading.Thread | None = None
         self._fitted: Ready | None = None
+        self._renewing: threading.Thread | None = None
         self._failed = False
 
     # -- learning ------------------------------------------------------------------------------------------------
@@ -202,7 +204,8 @@ class CameraJudge:
         self.ready.normal.append(self.ready.detector.curve(notes))
         add = getattr(self.ready.detector, "add", None)
         if add is not None:
-            add([notes])
+            with self.judge.learning:
+                add([notes])
         self._limits()
 
     # -- judging -------------------------------------------------------------------------------------------------
@@ -295,17 +298,26 @@ class CameraJudge:
                 self._fitting.start()
         elif self.ready is not None and self._quiet and at - self._learnt_at >= self.options.renew:
             add = getattr(self.ready.detector, "add", None)
-            if add is not None:
-                add([joined(self._quiet)])
+            if add is not None and (self._renewing is None or not self._renewing.is_alive()):
+                self._renewing = threading.Thread(target=self._renew, args=(add, self._quiet), daemon=True)
+                self._renewing.start()
             self._quiet, self._learnt_at = [], at
+
+    def _renew(self, add: Callable[[Sequence[Notes]], object], quiet: Sequence[Notes]) -> None:
+        try:
+            with self.judge.learning:
+                add([joined(quiet)])
+        except InputError as error:
+            log.warning("%s: what was quiet is not learnt: %s", self.name, error)
 
     def _fit(self, past: Sequence[Notes]) -> None:
         started = time.perf_counter()
         try:
-            self._fitted = prepare([joined(past)], self.options.video)
+            with self.judge.learning:
+                self._fitted = prepare([joined(past)], self.options.video)
             log.info("%s: learnt its own past in %.0f s", self.name, time.perf_counter() - started)
         except InputError as error:
-            self._failed = True
+            self._failed, self._past = True, []
             log.warning("%s: no profile from its own past: %s", self.name, error)
 
 

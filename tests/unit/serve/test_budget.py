@@ -61,7 +61,7 @@ def test_one_dear_look_among_cheap_ones_does_not_stop_the_looks():
     budget.present("a")
     for seconds in (2.0, *[0.1] * 19):
         budget.took(seconds)
-    assert budget.total == pytest.approx(0.8 / 0.195)
+    assert budget.total == pytest.approx(0.9 / 0.195)
     budget.took(0.1)
     assert budget.total == pytest.approx(6)
 

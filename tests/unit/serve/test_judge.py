@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from oddwatch.core import Box, Facts, Frame, InputError, Motion, Person, Pose, Tokens
+from oddwatch.core import Box, Curve, Facts, Frame, InputError, Motion, Person, Pose, Tokens
 from oddwatch.describe.atoms import ATOMS, INDEX, SCHEMA_ID
 from oddwatch.describe.wishes import Reader, Wish
+from oddwatch.detectors.video.notes import Notes
 from oddwatch.gallery.store import Gallery
 from oddwatch.pipeline.models import Models, spaces
-from oddwatch.pipeline.video_setup import VideoOptions
+from oddwatch.pipeline.video_setup import Ready, VideoOptions
 from oddwatch.serve.judge import JudgeOptions, LiveJudge
 from oddwatch.serve.remember import LiveGallery
 
@@ -157,6 +158,33 @@ def test_the_past_of_a_camera_is_learnt_and_what_was_wrong_too(models: Models, t
     judge._feedback._checked = 0.0
     signs(judge, walk(1, start=60.0))
     assert own.threshold > before
+
+
+class Calm:
+    """A detector that finds nothing and remembers what it is given to learn."""
+
+    def __init__(self) -> None:
+        self.given: list[Notes] = []
+
+    def curve(self, notes: Notes) -> Curve:
+        return Curve(notes.name, notes.times, np.zeros(len(notes)))
+
+    def add(self, normal: Sequence[Notes]) -> None:
+        self.given += normal
+
+
+def test_what_was_quiet_is_learnt_beside_the_watch_and_then_let_go(models: Models) -> None:
+    judge = LiveJudge(JudgeOptions(video=VIDEO, learn=0, renew=4.0), models=models)
+    own, calm = judge.camera("gate"), Calm()
+    own.ready = Ready(calm, "calm")  # type: ignore[arg-type]
+    own._learnt_at = 0.0
+    with judge.learning:  # another camera learns: this one is watched all the same
+        assert not any(signs(judge, walk(6)))
+        assert not calm.given and own._renewing is not None
+    own._renewing.join(10)
+    (notes,) = calm.given
+    assert notes.times[0] == 0.0 and notes.times[-1] == pytest.approx(3.0, abs=1.1)
+    assert sum(len(n) for n in own._quiet) <= 30
 
 
 def test_quiet_footage_raises_the_threshold_of_a_sentence(models: Models, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_frames_are_passed_over_when_they_would_take_the_time_of_the_looks(tmp_p
 
     path = film(tmp_path / "a.mp4", 4, [], rate=25)
     stream = Stream(path, "a", pace=True)
-    options = Options(tmp_path / "out", budget=Budget(2, steady=3))
+    options = Options(tmp_path / "out", budget=Budget(2, busy=0.8, steady=3))
     summary = watch([stream], Slow(), options)
     (state,) = summary.streams
     # 0.2 of 0.8 s for two looks, the rest for twelve frames of the twenty-five.
