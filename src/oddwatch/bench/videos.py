@@ -19,15 +19,18 @@ from oddwatch.bench.watched import Lazy, Watched
 from oddwatch.core import InputError, Progress, resolve
 from oddwatch.datasets.videos import VideoItem, VideoSet, read_video_sets
 from oddwatch.detectors import CARDS, DEFAULT, DETECTORS
+from oddwatch.detectors.video.base import VideoDetector
+from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.watching import Captioner, WatchSettings
 from oddwatch.pipeline.models import Models
+from oddwatch.pipeline.video_setup import VideoOptions, prepare
 
 log = logging.getLogger(__name__)
 PROTOCOL = "video anomalies"
 _PARTS = {"cls": "tokens", "deep": "tokens"}
 """What a detector reads → what is asked of the watcher, so that detectors share notes."""
 _OF_TRACKS = ("objects", "people")
-_OF_MOTION = ("motion", "objects", "small")
+_OF_MOTION = ("motion", "objects", "small", "left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def run_video_bench(
     with _folder(cache) as folder:
         for at, first in enumerate(sets[seeds[0]]):
             base = settings or WatchSettings()
-            could = dict.fromkeys((*base.want, "captions", "small"))
+            could = dict.fromkeys((*base.want, "captions", "small", "left"))
             want = tuple(w for w in could if w in wanted & _noted(first, captioner))
             watched = Watched(
                 folder,
@@ -119,7 +122,7 @@ def _noted(one: VideoSet, captioner: Captioner | None) -> set[str]:
         return set(_OF_TRACKS)
     if not any(i.files for i in items):
         return set()
-    can = {"motion", "objects", "people", "tokens", "small"} | (
+    can = {"motion", "objects", "people", "tokens", "small", "left"} | (
         {"captions"} if captioner is not None else set()
     )
     return can if one.moving else can - set(_OF_MOTION)
@@ -196,6 +199,18 @@ def _learnt(kind: Any, train: Sequence[VideoItem]) -> list[VideoItem]:
     return [i for i in train if i.label == 0 or (kind.LABELS and i.label is not None)]
 
 
+def _fitted(
+    run: Run, kind: Any, clips: Sequence[Notes], labels: Sequence[int], options: Mapping[str, Any]
+) -> VideoDetector:
+    """The detector as a user gets it; normal footage is held out only where it learns something from that."""
+    if kind.SETTLES:
+        return prepare(clips, VideoOptions(run.method, dict(options), seed=run.seed)).detector
+    detector: VideoDetector = kind(**{"seed": run.seed, **options})
+    if kind.NEEDS_NORMALS or kind.LABELS:
+        detector.fit(clips, labels if kind.LABELS else None)
+    return detector
+
+
 def measure(run: Run, one: VideoSet, watched: Watched, options: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics of one run, with seconds and counts; None where a metric is undefined."""
     judged, fitting, scoring, learnt_frames = list[Judged](), 0.0, 0.0, 0
@@ -203,14 +218,12 @@ def measure(run: Run, one: VideoSet, watched: Watched, options: Mapping[str, Any
     rounds = 0
     for train, test in one.rounds(run.folds, run.seed):
         rounds += 1
-        detector = kind(**{"seed": run.seed, **options})
         learnt = _learnt(kind, train)
         for item in learnt:  # watched before the clock of fitting starts
             learnt_frames += len(watched.notes(item))
-        if kind.NEEDS_NORMALS or kind.LABELS:
-            started = time.perf_counter()
-            detector.fit(Lazy(learnt, watched), [int(i.label or 0) for i in learnt] if kind.LABELS else None)
-            fitting += time.perf_counter() - started
+        started = time.perf_counter()
+        detector = _fitted(run, kind, Lazy(learnt, watched), [int(i.label or 0) for i in learnt], options)
+        fitting += time.perf_counter() - started
         for item in test:
             notes = watched.notes(item)
             started = time.perf_counter()

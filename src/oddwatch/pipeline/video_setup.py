@@ -189,6 +189,8 @@ def prepare(normal: Sequence[Notes], options: VideoOptions, progress: Progress |
             "there is one short piece of normal footage: it was judged by itself, the threshold may be too low"
         )
         ready.normal = [detector.curve(p) for p in cut]
+    else:
+        ready.normal = detector.settle(ready.normal)
     return ready
 
 

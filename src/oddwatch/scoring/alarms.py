@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,16 +39,46 @@ def seconds_of(curves: Sequence[Curve]) -> float:
     return float(sum(c.times[-1] - c.times[0] + _step(c) for c in curves if c.times.size))
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """How rare large values of a curve are: ``start`` (u) is reached ``per_hour`` (λ) times an hour, and beyond it values fall
+    off exponentially with ``scale`` (β), as peaks over a threshold do (Coles, An Introduction to Statistical Modeling of
+    Extreme Values, 2001, §4.2, shape 0)."""
+
+    start: float
+    scale: float
+    per_hour: float
+
+    def level(self, per_hour: float) -> float:
+        """The value reached ``per_hour`` times an hour: u + β · ln(λ / rate), u at least."""
+        return self.start + self.scale * math.log(max(self.per_hour / per_hour, 1.0))
+
+    def decades(self, values: np.ndarray) -> np.ndarray:
+        """−log₁₀ of how often an hour ``values`` are reached: 0 is once an hour, 1 once in ten hours; ``scale`` above 0."""
+        out: np.ndarray = (values - self.start) / (self.scale * math.log(10)) - math.log10(self.per_hour)
+        return out
+
+
+def tail(curves: Sequence[Curve], block: float = BLOCK) -> Tail:
+    """The tail of the largest values of blocks of ``block`` seconds, above their ``TAIL`` quantile; a scale of 0 where no
+    block lies above it. Raises InputError where there is no frame."""
+    tops = block_maxima(curves, block)
+    if not tops.size:
+        raise InputError("normal footage", "expected at least one frame")
+    start = float(np.quantile(tops, TAIL))
+    excess = tops[tops > start] - start
+    hours = max(seconds_of(curves) / 3600, 1e-9)
+    return Tail(start, float(excess.mean()) if excess.size else 0.0, max(excess.size, 1) / hours)
+
+
 def alarm_threshold(
     curves: Sequence[Curve], false_alarms_per_hour: float, *, rest: float = 60.0, block: float = BLOCK
 ) -> Threshold:
     """The value that normal footage reaches ``false_alarms_per_hour`` times an hour, from the ``curves`` of such footage.
 
     Where so many hours are there that at least one false alarm is allowed, alarms are counted (at most one in ``rest``
-    seconds). Less footage cannot show so small a rate: the largest values of blocks of ``block`` seconds are then taken to
-    have an exponential tail above their ``TAIL`` quantile u (peaks over threshold, Coles, Introduction to Statistical
-    Modeling of Extreme Values, 2001, §4.2, shape 0): u + β · ln(λ / rate), β the mean excess and λ the excesses an hour.
-    The threshold is then never below the largest normal value.
+    seconds). Less footage cannot show so small a rate: it is then predicted from the :class:`Tail` of the largest values, and
+    never below the largest of them.
 
     Raises:
         InputError: no normal footage, or a rate that is not above 0.
@@ -68,11 +99,7 @@ def alarm_threshold(
             "counted",
             f"at most {false_alarms_per_hour:.3g} false alarms an hour in {_long(hours)} of normal footage",
         )
-    start = float(np.quantile(tops, TAIL))
-    excess = tops[tops > start] - start
-    beta = float(excess.mean()) if excess.size else 0.0
-    rate = excess.size / max(hours, 1e-9)
-    level = start + beta * math.log(max(rate / false_alarms_per_hour, 1.0))
+    level = tail(curves, block).level(false_alarms_per_hour)
     note = f"{_long(hours)} of normal footage are too few to count {false_alarms_per_hour:.3g} false alarms an hour: predicted from its largest values"
     return Threshold(max(level, float(np.nextafter(tops.max(), np.inf))), "predicted", note)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oddwatch.core import Curve, InputError
-from oddwatch.scoring.alarms import alarm_threshold, block_maxima, seconds_of
+from oddwatch.scoring.alarms import Tail, alarm_threshold, block_maxima, seconds_of, tail
 
 
 def curve(values, fps: float = 1.0, start: float = 0.0) -> Curve:
@@ -129,3 +129,19 @@ def test_no_footage_is_refused():
     for none in ([], [curve([])]):
         with pytest.raises(InputError, match="normal footage"):
             alarm_threshold(none, 1.0)
+
+
+def test_a_tail_says_how_rare_a_value_is_and_which_value_is_so_rare():
+    """100 s at one a second, blocks of 5 with the largest 1 … 20: u is their 0.8 quantile, 16.2, four lie above it, by 2.3 in the mean."""
+    values = np.repeat(np.arange(1.0, 21.0), 5)
+    found = tail([curve(values)])
+    assert found.start == pytest.approx(16.2) and found.scale == pytest.approx(2.3)
+    assert found.per_hour == pytest.approx(4 * 36)
+    assert found.level(144.0) == pytest.approx(16.2) and found.level(14.4) == pytest.approx(
+        16.2 + 2.3 * math.log(10)
+    )
+    assert found.decades(np.array([16.2, found.level(1.0)])) == pytest.approx([-math.log10(144), 0.0])
+    assert found.level(1e6) == found.start, "more often than the tail begins it does not say"
+    assert tail([curve(np.zeros(50))]) == Tail(0.0, 0.0, 72.0)
+    with pytest.raises(InputError, match="normal footage"):
+        tail([])

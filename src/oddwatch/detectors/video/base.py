@@ -20,8 +20,8 @@ class VideoDetector:
 
     A subclass offers ``_fit(normal, labels)`` and ``_curve(notes)``, lists the notes it reads in ``READS`` (of motion,
     objects, people, tokens, cls, captions) and its fitted arrays (fields with ``init=False``, None before) in ``STATE``.
-    ``LABELS`` says that it learns from clips labelled normal (0) and anomalous (1) as a whole. ``seed`` settles
-    everything drawn by chance.
+    ``LABELS`` says that it learns from clips labelled normal (0) and anomalous (1) as a whole, ``SETTLES`` that
+    :meth:`settle` has something to learn. ``seed`` settles everything drawn by chance.
     """
 
     NAME: ClassVar[str] = ""
@@ -29,6 +29,7 @@ class VideoDetector:
     STATE: ClassVar[tuple[str, ...]] = ()
     NEEDS_NORMALS: ClassVar[bool] = True
     LABELS: ClassVar[bool] = False
+    SETTLES: ClassVar[bool] = False
 
     seed: int = 0
     encoder: str = field(default="", init=False, repr=False)
@@ -55,6 +56,11 @@ class VideoDetector:
         self._fit(normal, labels)
         self.fitted = True
         return self
+
+    def settle(self, held: Sequence[Curve]) -> list[Curve]:
+        """Learn how cues compare from the curves ``held`` of normal footage, each made by a detector that had not learnt that
+        part; returns these curves as this detector would give them."""
+        return list(held)
 
     def score(self, items: Sequence[Notes]) -> Scores:
         """One number a clip, the peak of its curve, float64. No clips give no scores; scoring changes nothing."""

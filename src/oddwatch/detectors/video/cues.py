@@ -13,6 +13,7 @@ import numpy as np
 from scipy.ndimage import label, uniform_filter1d
 
 from oddwatch.core import Box
+from oddwatch.describe.body import posture_features
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.paths import Paths
 
@@ -20,21 +21,30 @@ STILL = 0.01
 """Frame heights a second below which a cell counts as still."""
 STEADY = 0.3
 """Seconds over which the flow of a cell is averaged: that of two frames is noisy."""
+TALL = 48
+"""Pixels of a person's longer side below which keypoints are rather guessed than seen."""
+BODY = (5, 6, 11, 12, 13, 14)
+"""Shoulders, hips and knees: a pose without them is half a pose."""
+STAYS = 1.4
+"""Seconds that something new stays before it counts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
     """Vectors of one cue: ``frame`` (K,) ascending or not, ``vectors`` (K, d), ``row`` (K,) of ``notes.objects`` or -1,
-    ``cell`` (K,) number in the cue's grid or -1, ``grid`` (rows, columns)."""
+    ``cell`` (K,) number in the cue's grid or -1, ``grid`` (rows, columns); ``boxes`` (K, 4) where they are neither."""
 
     frame: np.ndarray
     vectors: np.ndarray
     row: np.ndarray
     cell: np.ndarray
     grid: tuple[int, int] = (1, 1)
+    boxes: np.ndarray | None = None
 
     def box(self, k: int, notes: Notes) -> Box:
         """Where vector ``k`` was seen, in pixels."""
+        if self.boxes is not None:
+            return Box(*(float(v) for v in self.boxes[k]))
         if self.row[k] >= 0:
             return Box(*(float(v) for v in notes.objects.box[self.row[k]]))
         height, width = notes.size
@@ -52,6 +62,40 @@ def _along_paths(
     which = which & found.dense if dense else which
     rows = found.row[which]
     return Seen(notes.objects.frame[rows], found.columns(*names)[which], rows, np.full(len(rows), -1))
+
+
+def _things(notes: Notes, found: Paths) -> Seen:
+    """How large and broad moving things other than people are, and how low in the picture."""
+    objects = notes.objects
+    rows = found.row[~objects.person[found.row]]
+    box = objects.box[rows].astype(np.float64) / notes.size[0]
+    low = 2 / notes.size[0]
+    sides = np.log(np.maximum(box[:, 2:] - box[:, :2], low))
+    return Seen(objects.frame[rows], np.column_stack([box[:, 3], sides]), rows, np.full(len(rows), -1))
+
+
+def _pose(notes: Notes, found: Paths) -> Seen:
+    """How people hold themselves: the numbers by which postures are told (``describe.body``)."""
+    objects = notes.objects
+    sides = (objects.box[:, 2:] - objects.box[:, :2]).max(axis=1, initial=0.0)
+    sure = np.nan_to_num(objects.pose[:, BODY, 2]) >= 0.2
+    rows = np.flatnonzero(objects.person & (sides >= TALL) & (sure.sum(axis=1) >= len(BODY) - 1))
+    told = [posture_features(points) for points in objects.pose[rows]]
+    vectors = np.array(told) if told else np.empty((0, 1))
+    return Seen(objects.frame[rows], vectors, rows, np.full(len(rows), -1))
+
+
+def _left(notes: Notes, found: Paths) -> Seen:
+    """How large what stays and was not there before is, and since when; a look that shows nothing of the kind counts too, as
+    most footage shows nothing else."""
+    left = notes.left[notes.left[:, 5] >= STAYS]
+    empty = np.setdiff1d(notes.looked, left[:, 0].astype(np.int64))
+    area = (left[:, 3] - left[:, 1]) * (left[:, 4] - left[:, 2]) / notes.size[0] ** 2
+    vectors = np.zeros((len(empty) + len(left), 2))
+    vectors[len(empty) :] = np.column_stack([np.log1p(area / 5e-4), np.minimum(left[:, 5], 8.0) / 4])
+    boxes = np.concatenate([np.zeros((len(empty), 4)), left[:, 1:5]])
+    none = np.full(len(vectors), -1)
+    return Seen(np.concatenate([empty, left[:, 0].astype(np.int64)]), vectors, none, none, boxes=boxes)
 
 
 def _flow(notes: Notes, found: Paths) -> Seen:
@@ -97,6 +141,9 @@ CUES: dict[str, tuple[Callable[[Notes, Paths], Seen], str]] = {
         "has an unusual shape or posture",
     ),
     "size": (partial(_along_paths, names=("y", "height")), "is unusually large or small for this place"),
+    "thing": (_things, "is larger or broader than what moves here"),
+    "pose": (_pose, "holds itself as nobody here did"),
+    "left": (_left, "stays here and was not here before"),
     "flow": (_flow, "moves as this part of the picture has not seen"),
     "deep": (_deep, "looks like nothing seen here before"),
 }
@@ -104,7 +151,6 @@ CUES: dict[str, tuple[Callable[[Notes, Paths], Seen], str]] = {
 
 WORDS: dict[str, str] = {name: words for name, (_, words) in CUES.items()} | {
     "velocity": "moves unusually fast or in an unusual direction",
-    "pose": "holds itself as nobody here did",
     "likelihood": "moves its limbs as nobody here did",
     "prediction": "is not what the frames before led to expect",
     "turbulence": "keeps changing its movement",

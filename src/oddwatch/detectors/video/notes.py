@@ -63,7 +63,8 @@ class Notes:
     a second, and mean absolute grey difference (0–1) to the frame before; zeros on the first frame. ``looked`` (M,)
     indices of the frames the models looked at: ``cls`` (M, D) and ``tokens`` layer → (M, T, D) float16 of the backbone,
     ``grid`` (rows, columns) with T = rows × columns; ``captions`` (M,) sentences. ``encoder`` names the backbone, ""
-    without one. ``small`` (N, h, w) uint8 are all frames shrunk and grey, for methods that read pixels.
+    without one. ``small`` (N, h, w) uint8 are all frames shrunk and grey, for methods that read pixels. ``left`` (K, 6) are
+    things that stay and were not there before: frame, x0, y0, x1, y1 in pixels, seconds since they came.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Notes:
     captions: tuple[str, ...] = ()
     encoder: str = ""
     small: np.ndarray = field(default_factory=_rows(0, 0, dtype=np.uint8))
+    left: np.ndarray = field(default_factory=_rows(6))
 
     def __post_init__(self) -> None:
         if self.times.ndim != 1 or (np.diff(self.times) < 0).any():
@@ -91,7 +93,11 @@ class Notes:
                 raise InputError(
                     f"notes of {self.name}", f"expected {wanted} rows of {what}, got {len(value)}"
                 )
-        for what, index in (("looked", self.looked), ("objects", self.objects.frame)):
+        for what, index in (
+            ("looked", self.looked),
+            ("objects", self.objects.frame),
+            ("left", self.left[:, 0]),
+        ):
             if len(index) and not 0 <= int(index.min()) <= int(index.max()) < n:
                 raise InputError(f"notes of {self.name}", f"{what} name frames that are not there")
 
@@ -106,7 +112,7 @@ class Notes:
         return float(1 / np.median(steps)) if steps.size else 1.0
 
     def has(self, what: str) -> bool:
-        """Whether there is anything of ``what``: motion, objects, people, tokens, cls, captions or small."""
+        """Whether there is anything of ``what``: motion, objects, people, tokens, cls, captions, small or left."""
         if what == "people":
             return bool(self.objects.person.any())
         return len(getattr(self, what)) > 0
@@ -117,6 +123,7 @@ class Notes:
         seen = (self.objects.frame >= start) & (self.objects.frame < stop)
         own = self.objects.where(seen)
         said = np.flatnonzero(look).tolist() if self.captions else []
+        left = self.left[(self.left[:, 0] >= start) & (self.left[:, 0] < stop)]
         return replace(
             self,
             times=self.times[start:stop],
@@ -127,6 +134,7 @@ class Notes:
             tokens={layer: value[look] for layer, value in self.tokens.items()},
             captions=tuple(self.captions[i] for i in said),
             small=self.small[start:stop],
+            left=_later(left, -start),
         )
 
     def save(self, path: str | Path) -> Path:
@@ -145,6 +153,7 @@ class Notes:
             "looked": self.looked,
             "cls": self.cls,
             "small": self.small,
+            "left": self.left,
         }
         arrays |= {f"tokens.{layer}": value for layer, value in self.tokens.items()}
         arrays |= {f"objects.{f.name}": getattr(self.objects, f.name) for f in fields(Objects)}
@@ -219,7 +228,15 @@ def joined(parts: Sequence[Notes]) -> Notes:
         tuple(c for p in parts for c in p.captions),
         encoders.pop() if encoders else "",
         _stacked([p.small for p in parts]),
+        np.concatenate([_later(p.left, int(s)) for p, s in zip(parts, starts, strict=True)]),
     )
+
+
+def _later(left: np.ndarray, frames: int) -> np.ndarray:
+    """Rows of :attr:`Notes.left` so many frames later."""
+    out = left.copy()
+    out[:, 0] += frames
+    return out
 
 
 def _wide(deep: np.ndarray, width: int) -> np.ndarray:

@@ -14,6 +14,9 @@ from scipy.spatial import cKDTree
 
 from oddwatch.core import InputError
 
+BEYOND = 2.0
+"""Decades that lying beyond every held-out vector adds at most: how far is not how rare."""
+
 
 @dataclass(eq=False)
 class Memory:
@@ -59,7 +62,7 @@ class Memory:
         far = _distance(self._tree, (rows / self.scale).astype(np.float32), self.neighbours)
         above = len(self.held) - np.searchsorted(self.held, far, side="left")
         share = (1 + above) / (1 + len(self.held))
-        beyond = np.log10(np.maximum(far / max(float(self.held[-1]), 1e-9), 1.0))
+        beyond = np.minimum(np.log10(np.maximum(far / max(float(self.held[-1]), 1e-9), 1.0)), BEYOND)
         out: np.ndarray = -np.log10(share) + beyond
         return out
 

@@ -15,11 +15,12 @@ import numpy as np
 from oddwatch.core import Box, Frame, ImageEncoder, InputError, Person, Progress, Tokens, Track
 from oddwatch.detectors.video.notes import BINS, Notes, Objects
 from oddwatch.media.flow import Field, FlowMeter, ThingTracker, moving_things
+from oddwatch.media.left import LeftThings
 from oddwatch.media.people import PeopleFinder
 from oddwatch.media.tracking import Tracker
 from oddwatch.media.video import Sampling
 
-WANTED = ("motion", "objects", "people", "deep", "tokens", "captions", "small")
+WANTED = ("motion", "objects", "people", "deep", "tokens", "captions", "small", "left")
 THINGS = 1_000_000
 """Tracks of moving things are numbered from here on, those of people from 1."""
 Captioner = Callable[[Frame, Sequence[Person], Tokens | None], str]
@@ -45,7 +46,8 @@ class Clip(Protocol):
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
     """``want``: what to note, of :data:`WANTED`: "deep" gives the deep vectors of objects, "tokens" these and the whole
-    frame's patch and class tokens, at a quarter more time and half a megabyte a look. ``looks`` a second the models get,
+    frame's patch and class tokens, at a quarter more time and half a megabyte a look; "left" gives things that stay and were
+    not there before. ``looks`` a second the models get,
     None for every frame. ``rows`` of the grid of motion cells (columns follow the aspect). ``layers`` of the backbone; the
     first gives the deep vectors. ``small`` height of the small grey frames.
     ``smallest`` pixels of a person's longer side below which a pose means nothing: such people are moving things."""
@@ -102,6 +104,7 @@ class Watcher:
             ThingTracker(first=THINGS),
             Tracker(),
         )
+        self._left = LeftThings()
         self._size: tuple[int, int] | None = None
         self._due = -np.inf
         self._pending: Callable[[], None] | None = None
@@ -116,6 +119,7 @@ class Watcher:
         self._captions: list[str] = []
         self._encoder = ""
         self._rows: list[list[Row]] = []  # of each frame
+        self._stays: list[tuple[float, ...]] = []
 
     def update(self, frame: Frame, look: bool | None = None) -> None:
         """Note one frame; ``look`` tells whether the models look at it, None lets ``settings.looks`` decide.
@@ -215,6 +219,9 @@ class Watcher:
         if "people" in want:
             large = [p for p in found if max(p.box.width, p.box.height) >= self.settings.smallest]
             people = self.people = self.tracker.update(frame, large)
+        if "left" in want:
+            left = self._left.update(frame, [p.box for p in found])
+            self._stays += [(at, *one.box.as_list(), one.seconds) for one in left]
         if "captions" in want:
             assert self.captioner is not None
             self._captions.append(self.captioner(frame, people, tokens))
@@ -290,6 +297,7 @@ class Watcher:
             tuple(self._captions),
             self._encoder,
             np.stack(self._small) if self._small else np.zeros((0, 0, 0), np.uint8),
+            np.array(self._stays, np.float32).reshape(-1, 6),
         )
         self._begin()
         return notes

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oddwatch.core import InputError
-from oddwatch.detectors.video.surprise import Memory
+from oddwatch.detectors.video.surprise import BEYOND, Memory
 
 
 def learnt(
@@ -22,8 +22,8 @@ def learnt(
 def test_a_hand_made_memory():
     """Nine held-out distances 1…9: a vector 5 away has five as far, (1 + 5) / 10; one 90 away none, and a decade more."""
     memory = Memory(np.zeros((1, 1), np.float32), np.ones(1, np.float32), np.arange(1.0, 10.0), 1)
-    rows = np.array([[0.5], [5.0], [9.0], [9.01], [90.0]])
-    expected = [0.0, -np.log10(0.6), -np.log10(0.2), 1 + np.log10(9.01 / 9), 1 + 1]
+    rows = np.array([[0.5], [5.0], [9.0], [9.01], [90.0], [9e6]])
+    expected = [0.0, -np.log10(0.6), -np.log10(0.2), 1 + np.log10(9.01 / 9), 1 + 1, 1 + BEYOND]
     assert memory.surprise(rows) == pytest.approx(expected, abs=1e-5)
 
 
