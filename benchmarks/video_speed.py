@@ -44,7 +44,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "motion": ("motion",),
     "motion, things": ("motion", "objects"),
     "motion, things, people": ("motion", "objects", "people"),
-    "motion, things, people, backbone": ("motion", "objects", "people", "tokens"),
+    "motion, things, people, backbone": ("motion", "objects", "people", "deep"),
 }
 
 
@@ -118,14 +118,14 @@ def measured(video: Video) -> list[dict[str, Any]]:
     models = Models(threads=THREADS)
     first = next(iter(video.frames(Sampling(None))))
     models.finder.find(first)  # models are loaded and warm before the clock starts
-    models.patches.encode([first], ("block_9",))
+    models.patches.encode_up_to([first], ("block_9",))
     count = len(video.times)
     row, _ = timed("decoding", count, lambda: sum(1 for _ in video.frames(Sampling(None))))
     rows = [row]
     notes = None
     for name, want in STEPS.items():
         finder = models.finder if "people" in want else None
-        eyes = models.patches if "tokens" in want else None
+        eyes = models.patches if "deep" in want else None
         settings = WatchSettings(want=want)
         row, notes = timed(name, count, partial(watch, video, settings, finder=finder, eyes=eyes))
         rows.append(row)

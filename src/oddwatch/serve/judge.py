@@ -52,7 +52,7 @@ class JudgeOptions:
     false_alarms: float = 1.0
     video: VideoOptions = field(default_factory=VideoOptions)
     learn: float = 600.0
-    renew: float = 600.0
+    renew: float = 120.0
 
     def __post_init__(self) -> None:
         if not self.false_alarms > 0 or self.learn < 0 or self.renew <= 0:
