@@ -9,10 +9,10 @@ Every frame of Ped2, Avenue, ShanghaiTech and UBnormal (shared part) has a text 
   the normal frames of the other videos (five folds by video, drawn with the seed): labels of other test videos are used,
   those of the scored video are not;
 * with ``--llm``, rules induced by the model from ``--rules`` normal frames of the videos that are not judged, and every
-  ``--every``-th frame of ``--videos`` videos, drawn with the seed, judged by it; beside it the offline rules from the same videos
-  on the same frames. With this option these rows alone are made, and put beside those in the file. SmolLM2-135M, the small model that
-  comes as a package, cannot judge: it repeats itself, copies the form it is to fill in, and says 0 or 1 whatever is described. Its
-  rows show that the chain runs with a real model, not what a language model is good for.
+  ``--every``-th frame of ``--videos`` videos with both kinds of frames, drawn with the seed, judged by it; beside it the offline
+  rules from the same videos on the same frames. With this option these rows alone are made, and put beside those in the file.
+  SmolLM2-135M, the small model that comes as a package, cannot judge: it repeats itself, copies the form it is to fill in, and says 0
+  or 1 whatever is described. Its rows show that the chain runs with a real model, not what a language model is good for.
 
 Each is given frame by frame and after the paper's smoothing (moving average, vote; for offline rules the average of the degree),
 with the paper's constants. Accuracy, precision and recall are those of the vote, and of offline rules at the degree that 5 % of
@@ -151,7 +151,8 @@ def judged(
 ) -> tuple[Scored, dict[str, Any]]:
     """Every ``every``-th frame of ``most`` videos by rules from the normal frames of the others, with a model or without, and
     how that went."""
-    drawn = [int(i) for i in np.random.default_rng(SEED).permutation(len(videos))[:most]]
+    both = [i for i, (_, y) in enumerate(videos) if 0 < y[::every].sum() < len(y[::every])]
+    drawn = [int(i) for i in np.random.default_rng(SEED).permutation(both)[:most]]
     thin = [(notes_of(n.name, n.captions[::every]), y[::every]) for n, y in (videos[i] for i in drawn)]
     normal = []
     for i, (notes, labels) in enumerate(videos):
