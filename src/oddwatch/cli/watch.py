@@ -127,7 +127,9 @@ def watch(
     )
     judging = JudgeOptions(tuple(alert or ()), tuple(ignore or ()), false_alarms, video, learn)
     with ExitStack() as stack:
-        models = Models(device.value, threads, quick=True)
+        # Cameras are judged side by side: a thread each costs less in sum than all cores for one.
+        each = threads or max(1, (os.cpu_count() or 1) // len(streams))
+        models = Models(device.value, each, quick=True)
         remember = stack.enter_context(_remembering(gallery, models))
         judge = LiveJudge(judging, _normal(normal, streams), models=models, folder=out, on_tracks=remember)
         if normal:

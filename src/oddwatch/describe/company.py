@@ -51,17 +51,27 @@ def _fill_collapsed(sheet: Sheet, person: Person, close: Sequence[Person]) -> No
 
 def _fill_actions(sheet: Sheet, person: Person, close: Sequence[Person]) -> None:
     """Fight, push, hug, talk from where one person's hands are on the other; weak in a single picture."""
-    pairs = [_pair(person, other) for other in close if other.pose is not None and person.pose is not None]
+    seen = between(person, close)
     if not close:
-        for word in ("fight", "push", "hug", "talk"):
+        for word in PAIRED:
             sheet.set(f"action.{word}", 0.012)
         return
-    if not pairs:
+    if not seen:
         return
-    box = person.box
-    for word in ("fight", "push", "hug", "talk"):
-        sheet.set(f"action.{word}", max(p[word] for p in pairs), box)
-    sheet.set("action.hit", 0.6 * max(p["fight"] for p in pairs), box)
+    for word in PAIRED:
+        sheet.set(f"action.{word}", seen[word], person.box)
+    sheet.set("action.hit", 0.6 * seen["fight"], person.box)
+
+
+PAIRED = ("fight", "push", "hug", "talk")
+"""What two people do to each other."""
+
+
+def between(person: Person, close: Sequence[Person]) -> dict[str, float]:
+    """The probability in a single picture that ``person`` does each of :data:`PAIRED` with one of those who are ``close``;
+    nothing where nobody close has a pose."""
+    pairs = [_pair(person, other) for other in close if other.pose is not None and person.pose is not None]
+    return {word: max(p[word] for p in pairs) for word in PAIRED} if pairs else {}
 
 
 def _pair(person: Person, other: Person) -> dict[str, float]:

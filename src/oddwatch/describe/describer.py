@@ -258,12 +258,19 @@ def _fill_body(sheet: Sheet, person: Person) -> None:
         sheet.set("action.look_down", 0.04 + 0.5 * down, box)
 
 
-def doing(person: Person, motion: Motion) -> np.ndarray:
-    """(A,) float32 p of what the pose and the movement alone say of posture, arms, facing and motion; the rest at its
-    prior. It takes a fiftieth of a description's time, and tells whether one is out of date."""
+PLAIN = ("posture", "motion", "company", "count")
+"""Groups of atoms that :func:`shown` tells of."""
+
+
+def shown(person: Person, others: Sequence[Person], motion: Motion) -> Facts:
+    """What pose, movement and the ``others`` in the frame alone say of posture, motion and company; the rest unknown. It takes
+    a fiftieth of a description's time."""
     sheet = Sheet()
     _fill_body(sheet, person)
-    return _with_motion(sheet.facts(), motion).p
+    company.fill(sheet, person, others)
+    facts = _with_motion(sheet.facts(), motion)
+    plain = np.array([group_of(atom) in PLAIN for atom in ATOMS])
+    return Facts(facts.schema, facts.p, facts.known & plain, facts.boxes)
 
 
 def _with_motion(facts: Facts, motion: Motion) -> Facts:

@@ -1,9 +1,9 @@
 """Sentences that define what is anomalous, or what is not, held against the people in view.
 
 The user's own words are the definition of abnormal (the idea of LaGoVAD, arXiv 2505.11119), here read by the parser and
-matched slot by slot as a search does. A description takes as long as a look at the whole frame, so somebody is described
-anew only where it is due: at once when pose or movement say something else of what the sentences ask about, else every
-``fresh`` seconds, or half as often where all that is asked about is worn or would show in the pose.
+matched slot by slot as a search does. What somebody does is read anew at each look from pose, movement and the people beside
+(:mod:`oddwatch.describe.acts`); only what they wear, carry and stand by needs a description, which takes as long as a look at
+the whole frame: it is made where a sentence asks for it, and lasts ``fresh`` seconds.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from oddwatch.core import Facts, Frame, InputError, Motion, Person, Query
+from oddwatch.describe.acts import ACTED, Acts
 from oddwatch.describe.atoms import ATOMS, group_of
-from oddwatch.describe.describer import Describer, doing
+from oddwatch.describe.describer import PLAIN, Describer, Sheet, shown
 from oddwatch.describe.match import Assessment, assess, calibration, weights
 from oddwatch.describe.sentence import parse
 
 FRESH = 2.5
-"""Seconds for which what somebody looks like and does is taken to stay."""
+"""Seconds for which what somebody looks like is taken to stay."""
 LONGER = 2.0
-"""Times ``fresh`` for sentences about what is worn (:data:`WORN`) or shows in pose and movement (:data:`SHOWN`) alone."""
+"""Times ``fresh`` for sentences that ask, beside what is read at each look, for what is worn alone."""
 WORN = ("upper", "lower", "feet", "hair", "head")
-SHOWN = ("posture", "arms", "facing", "motion")
-CHANGED = 0.3
-"""Change of a probability by which pose and movement say something else."""
 MOST = 2
 """People described anew at one look; the others wait for the next."""
 
@@ -63,18 +61,6 @@ class Met:
         return ", ".join(self.assessment.reason.matched)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What somebody was described as, when, and what pose and movement showed then."""
-
-    time: float
-    facts: Facts
-    showing: np.ndarray
-
-
-_NOT_DUE = (3, 0.0)
-
-
 @dataclass
 class Reader:
     """Describes the people of one camera and holds ``wishes`` against them; :meth:`look` is called in order of time."""
@@ -82,52 +68,60 @@ class Reader:
     describer: Describer
     wishes: Sequence[Wish]
     fresh: float = FRESH
-    _known: dict[int, _Known] = field(default_factory=dict, repr=False)
-    _shown: np.ndarray = field(init=False, repr=False)
+    _acts: Acts = field(default_factory=Acts, init=False, repr=False)
+    _known: dict[int, tuple[float, Facts]] = field(default_factory=dict, init=False, repr=False)
     _lasts: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        asked = {int(i) for wish in self.wishes for i in np.flatnonzero(weights(wish.query))}
-        shown = {i for i in asked if group_of(ATOMS[i]) in SHOWN}
-        worn = {i for i in asked if group_of(ATOMS[i]).split(".")[0] in WORN}
-        self._shown = np.array(sorted(shown), np.int64)
-        self._lasts = self.fresh * (LONGER if asked == shown | worn else 1.0)
+        asked = {ATOMS[int(i)] for wish in self.wishes for i in np.flatnonzero(weights(wish.query))}
+        described = {a for a in asked if group_of(a) not in PLAIN and a not in ACTED}
+        worn = all(group_of(a).split(".")[0] in WORN for a in described)
+        self._lasts = self.fresh * (LONGER if worn else 1.0) if described else np.inf
 
     def look(self, frame: Frame, people: Sequence[Person], motion: Callable[[int], Motion]) -> list[Met]:
         """Everybody in ``people`` (with tracks) that one of the wishes means; ``motion`` tells how a track moved so far."""
-        return [m for m in self.assessed(frame, people, motion) if self._counts(m)]
+        return [m for m in self.assessed(frame, people, motion) if m.assessment.match]
 
     def assessed(self, frame: Frame, people: Sequence[Person], motion: Callable[[int], Motion]) -> list[Met]:
-        """Every wish held against everybody whose facts are known."""
+        """Every wish held against everybody of whom enough is known."""
         time = frame.time or 0.0
-        self._known = {t: k for t, k in self._known.items() if time - k.time < 10 * self.fresh}
+        self._acts.look(time, people)
         tracked = {p.track: p for p in people if p.track is not None}
-        now = {track: self._showing(person, motion(track)) for track, person in tracked.items()}
-        due = {track: self._due(track, time, showing) for track, showing in now.items()}
-        for track in sorted((t for t in due if due[t] < _NOT_DUE), key=lambda t: due[t])[:MOST]:
-            person = tracked[track]
+        if np.isfinite(self._lasts):
+            self._describe(frame, people, tracked, motion)
+        found = []
+        for track, person in tracked.items():
+            if np.isfinite(self._lasts) and track not in self._known:
+                continue
             others = [p for p in people if p is not person]
-            facts = self.describer.describe(frame, person, others=others, motion=motion(track))
-            self._known[track] = _Known(time, facts, now[track])
-        return [
-            Met(number, person, assess(wish.query, self._known[track].facts, wish.least))
-            for track, person in tracked.items()
-            if track in self._known
-            for number, wish in enumerate(self.wishes)
-        ]
+            facts = self._facts(track, shown(person, others, motion(track)))
+            found += [Met(n, person, assess(w.query, facts, w.least)) for n, w in enumerate(self.wishes)]
+        return found
 
-    def _showing(self, person: Person, motion: Motion) -> np.ndarray:
-        """What the pose and the movement say of what the wishes ask about."""
-        return doing(person, motion)[self._shown] if len(self._shown) else np.zeros(0, np.float32)
+    def _describe(
+        self,
+        frame: Frame,
+        people: Sequence[Person],
+        tracked: dict[int, Person],
+        motion: Callable[[int], Motion],
+    ) -> None:
+        """Describe who is due, whoever was described longest ago first."""
+        time = frame.time or 0.0
+        self._known = {t: k for t, k in self._known.items() if time - k[0] < 10 * self.fresh}
+        ages = {t: time - self._known[t][0] if t in self._known else np.inf for t in tracked}
+        due = sorted((t for t in ages if ages[t] >= self._lasts), key=lambda t: -ages[t])
+        for track in due[:MOST]:
+            others = [p for p in people if p is not tracked[track]]
+            facts = self.describer.describe(frame, tracked[track], others=others, motion=motion(track))
+            self._known[track] = (time, facts)
 
-    def _due(self, track: int, time: float, showing: np.ndarray) -> tuple[int, float]:
-        """Who is to be described first: strangers, then who changed, then who was described longest ago."""
-        known = self._known.get(track)
-        if known is None:
-            return (0, 0.0)
-        if np.abs(showing - known.showing).max(initial=0.0) > CHANGED:
-            return (1, known.time)
-        return (2, known.time) if time - known.time >= self._lasts else _NOT_DUE
-
-    def _counts(self, met: Met) -> bool:
-        return met.assessment.match
+    def _facts(self, track: int, now: Facts) -> Facts:
+        """What is known of somebody: as described, with what is shown now and what they have been doing."""
+        _, facts = self._known.get(track, (0.0, Sheet().facts()))
+        both = Facts(
+            facts.schema,
+            np.where(now.known, now.p, facts.p),
+            facts.known | now.known,
+            {**facts.boxes, **now.boxes},
+        )
+        return self._acts.told(track, both)

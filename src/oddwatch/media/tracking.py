@@ -20,6 +20,8 @@ from oddwatch.core.media import Frame, Motion, Person, Track
 from oddwatch.media.looks import Look, quality, take, thinned
 from oddwatch.media.motion import Sample, motion, sample
 
+MOST_SAMPLES = 2000
+"""Looks at one person that are remembered; of more the older ones are thinned, so that who stays all day costs no more."""
 _FORMAT = 1
 _POOL = 2
 _LONG = 0.75
@@ -200,6 +202,8 @@ class Tracker:
         track.last, track.box, track.frames = time, person.box, track.frames + 1
         track.best, track.total = max(track.best, person.score), track.total + person.score
         track.samples.append(sample(time, person))
+        if len(track.samples) > MOST_SAMPLES:
+            track.samples[: -MOST_SAMPLES // 2] = track.samples[: -MOST_SAMPLES // 2 : 2]
 
     def _begin(self, time: float, person: Person, colours: list[float]) -> None:
         new = _Live(self._next, time, time, person.box, (0.0, 0.0), colours, [sample(time, person)])

@@ -36,12 +36,14 @@ from oddwatch.scoring.alarms import Tail, tail
 
 OFTEN = 3.0
 LOUD = 10.0
+NUMBERS = 2_000_000
+"""Most numbers of one cue's memory: 20,000 places and speeds, 5,000 looks of people and things."""
 
 
 @dataclass(kw_only=True, eq=False)
 class CameraProfile(VideoDetector):
     """``cues`` of :data:`oddwatch.detectors.video.cues.CUES`; one that the normal footage has nothing of is left out.
-    ``neighbours`` and ``most``: nearest vectors and size of a memory. ``smooth`` seconds (σ of a Gaussian). A place is
+    ``neighbours`` and ``most``: nearest vectors and size of a memory (long vectors fewer, :data:`NUMBERS` in all). ``smooth`` seconds (σ of a Gaussian). A place is
     told from a surprise of ``told`` on, ``places`` a frame at most."""
 
     NAME: ClassVar[str] = "camera-profile"
@@ -75,7 +77,7 @@ class CameraProfile(VideoDetector):
             groups = np.concatenate([np.full(len(seen[cue].frame), i) for i, seen in enumerate(looked)])
             if len(rows) > 2 * self.neighbours:
                 self.memories[cue] = Memory.of(
-                    rows, groups, neighbours=self.neighbours, most=self.most, rng=rng
+                    rows, groups, neighbours=self.neighbours, most=self._most(rows), rng=rng
                 )
         if not self.memories:
             raise InputError(
@@ -90,7 +92,7 @@ class CameraProfile(VideoDetector):
         for notes in normal:
             seen = self._seen(notes)
             for cue, memory in self.memories.items():
-                self.memories[cue] = memory.joined(seen[cue].vectors, self.most, rng)
+                self.memories[cue] = memory.joined(seen[cue].vectors, self._most(memory.bank), rng)
         return self
 
     def settle(self, held: Sequence[Curve]) -> list[Curve]:
@@ -110,6 +112,9 @@ class CameraProfile(VideoDetector):
         for cue, own in self.tails.items():
             cues[cue] = cues[cue] + LOUD * np.maximum(own.decades(cues[cue]) + np.log10(OFTEN), 0.0)
         return replace(curve, values=np.sum(list(cues.values()), axis=0), cues=cues)
+
+    def _most(self, rows: np.ndarray) -> int:
+        return max(4, min(self.most, NUMBERS // rows.shape[1]))
 
     def _seen(self, notes: Notes) -> dict[str, Seen]:
         found = paths(notes)

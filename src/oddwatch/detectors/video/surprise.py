@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from oddwatch.core import InputError
 
+SHORT, CHUNK = 16, 256
 BEYOND = 2.0
 """Decades that lying beyond every held-out vector adds at most: how far is not how rare."""
 
@@ -29,7 +30,7 @@ class Memory:
     neighbours: int = 5
 
     def __post_init__(self) -> None:
-        self._tree = cKDTree(self.bank)
+        self._near = _Nearest(self.bank)
 
     @classmethod
     def of(
@@ -53,13 +54,13 @@ class Memory:
         held = []
         for part in _halves(groups, rng):
             ours, theirs = _few(scaled[part], most // 2, rng), _few(scaled[~part], most // 4, rng)
-            held.append(_distance(cKDTree(ours), theirs, neighbours))
+            held.append(_Nearest(ours).distance(theirs, neighbours))
         return cls(_few(scaled, most, rng), scale, np.sort(np.concatenate(held)), neighbours)
 
     def surprise(self, rows: np.ndarray) -> np.ndarray:
         """(N,) −log₁₀ of the share of held-out normal vectors at least as far as each of ``rows`` (N, d); beyond the
         farthest of them it grows by the logarithm of the distance."""
-        far = _distance(self._tree, (rows / self.scale).astype(np.float32), self.neighbours)
+        far = self._near.distance((rows / self.scale).astype(np.float32), self.neighbours)
         above = len(self.held) - np.searchsorted(self.held, far, side="left")
         share = (1 + above) / (1 + len(self.held))
         beyond = np.minimum(np.log10(np.maximum(far / max(float(self.held[-1]), 1e-9), 1.0)), BEYOND)
@@ -71,19 +72,37 @@ class Memory:
         if not len(rows):
             return self
         scaled = (rows / self.scale).astype(np.float32)
-        held = np.sort(
-            np.concatenate([self.held, _distance(self._tree, _few(scaled, most // 4, rng), self.neighbours)])
-        )
+        far = self._near.distance(_few(scaled, most // 4, rng), self.neighbours)
+        held = np.sort(_few(np.concatenate([self.held, far]), most // 2, rng))
         return Memory(_few(np.concatenate([self.bank, scaled]), most, rng), self.scale, held, self.neighbours)
 
 
-def _distance(tree: cKDTree, rows: np.ndarray, neighbours: int) -> np.ndarray:
-    """(N,) distance to the ``neighbours``-th nearest, or the farthest there is."""
-    if not len(rows):
-        return np.empty(0)
-    near = tree.query(rows, k=[min(neighbours, tree.n)])[0][:, 0]
-    out: np.ndarray = near
-    return out
+class _Nearest:
+    """Distances to ``bank`` (n, d): by a tree, or, in so many dimensions that a tree sees every vector anyway, by products."""
+
+    def __init__(self, bank: np.ndarray) -> None:
+        self.bank = bank
+        self._tree = cKDTree(bank) if bank.shape[1] <= SHORT else None
+        self._squares = None if self._tree is not None else np.einsum("nd,nd->n", bank, bank)
+
+    def distance(self, rows: np.ndarray, neighbours: int) -> np.ndarray:
+        """(N,) distance of ``rows`` (N, d) to the ``neighbours``-th nearest, or the farthest there is."""
+        k = min(neighbours, len(self.bank))
+        if not len(rows):
+            return np.empty(0)
+        if self._tree is not None:
+            near: np.ndarray = self._tree.query(rows, k=[k])[0][:, 0]
+            return near
+        found = [self._kth(rows[i : i + CHUNK], k) for i in range(0, len(rows), CHUNK)]
+        return np.concatenate(found)
+
+    def _kth(self, rows: np.ndarray, k: int) -> np.ndarray:
+        assert self._squares is not None
+        squared = self._squares - 2 * rows @ self.bank.T + np.einsum("nd,nd->n", rows, rows)[:, None]
+        out: np.ndarray = np.sqrt(np.maximum(np.partition(squared, k - 1, axis=1)[:, k - 1], 0.0)).astype(
+            np.float64
+        )
+        return out
 
 
 def _few(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:

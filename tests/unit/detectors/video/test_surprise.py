@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oddwatch.core import InputError
-from oddwatch.detectors.video.surprise import BEYOND, Memory
+from oddwatch.detectors.video.surprise import BEYOND, Memory, _Nearest
 
 
 def learnt(
@@ -92,7 +92,8 @@ def test_a_memory_stays_as_small_as_it_should():
     memory = learnt(2000, most=300)
     assert len(memory.bank) == 300 and len(memory.held) == 150
     more = memory.joined(np.random.default_rng(3).normal(size=(1000, 2)), 300, np.random.default_rng(4))
-    assert len(more.bank) == 300 and len(more.held) == 225
+    assert len(more.bank) == 300 and len(more.held) == 150
+    assert more.held.min() >= 0 and (np.diff(more.held) >= 0).all()
 
 
 def test_few_and_equal_vectors_give_numbers():
@@ -103,3 +104,14 @@ def test_few_and_equal_vectors_give_numbers():
         assert memory.surprise(rows[:0].reshape(0, 3)).shape == (0,)
     with pytest.raises(InputError, match="two things"):
         Memory.of(np.zeros((1, 3)), np.zeros(1), neighbours=5, most=100, rng=rng)
+
+
+@pytest.mark.parametrize("d", [3, 40])
+def test_distances_of_short_and_long_vectors_are_true(d):
+    rng = np.random.default_rng(0)
+    bank, rows = (rng.normal(size=(n, d)).astype(np.float32) for n in (300, 520))
+    every = np.sort(np.linalg.norm(rows[:, None].astype(np.float64) - bank[None], axis=-1), axis=1)
+    for k in (1, 5, 1000):
+        found = _Nearest(bank).distance(rows, k)
+        assert found == pytest.approx(every[:, min(k, 300) - 1], rel=1e-4)
+    assert _Nearest(bank).distance(bank, 1).max() < 1e-2, "itself"
