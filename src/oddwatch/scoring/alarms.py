@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import chi2
 
 from oddwatch.core import Curve, InputError
 from oddwatch.scoring.calibration import threshold_by_alarms
@@ -43,11 +44,19 @@ def seconds_of(curves: Sequence[Curve]) -> float:
 class Tail:
     """How rare large values of a curve are: ``start`` (u) is reached ``per_hour`` (λ) times an hour, and beyond it values fall
     off exponentially with ``scale`` (β), as peaks over a threshold do (Coles, An Introduction to Statistical Modeling of
-    Extreme Values, 2001, §4.2, shape 0)."""
+    Extreme Values, 2001, §4.2, shape 0). ``scale`` is the mean of ``count`` excesses."""
 
     start: float
     scale: float
     per_hour: float
+    count: int
+
+    def cautious(self, sure: float = 0.8, least: float = 1 / math.log(10)) -> Tail:
+        """With the largest scale that the excesses allow at the confidence ``sure``: 2nβ over the quantile 1 − sure of χ² with
+        2n degrees of freedom. Without excesses it is ``least``."""
+        if not self.count:
+            return replace(self, scale=least)
+        return replace(self, scale=2 * self.count * self.scale / float(chi2.ppf(1 - sure, 2 * self.count)))
 
     def level(self, per_hour: float) -> float:
         """The value reached ``per_hour`` times an hour: u + β · ln(λ / rate), u at least."""
@@ -68,7 +77,8 @@ def tail(curves: Sequence[Curve], block: float = BLOCK) -> Tail:
     start = float(np.quantile(tops, TAIL))
     excess = tops[tops > start] - start
     hours = max(seconds_of(curves) / 3600, 1e-9)
-    return Tail(start, float(excess.mean()) if excess.size else 0.0, max(excess.size, 1) / hours)
+    scale = float(excess.mean()) if excess.size else 0.0
+    return Tail(start, scale, max(excess.size, 1) / hours, int(excess.size))
 
 
 def alarm_threshold(

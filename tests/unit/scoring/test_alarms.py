@@ -142,6 +142,17 @@ def test_a_tail_says_how_rare_a_value_is_and_which_value_is_so_rare():
     )
     assert found.decades(np.array([16.2, found.level(1.0)])) == pytest.approx([-math.log10(144), 0.0])
     assert found.level(1e6) == found.start, "more often than the tail begins it does not say"
-    assert tail([curve(np.zeros(50))]) == Tail(0.0, 0.0, 72.0)
+    assert tail([curve(np.zeros(50))]) == Tail(0.0, 0.0, 72.0, 0)
     with pytest.raises(InputError, match="normal footage"):
         tail([])
+
+
+def test_a_cautious_tail_is_wider_the_less_it_rests_on():
+    """The largest scale that so many excesses allow: of 1,000 samples of five, four in five lie below theirs."""
+    rng = np.random.default_rng(0)
+    means = rng.exponential(2.0, (1000, 5)).mean(axis=1)
+    bounds = [Tail(0.0, float(m), 144.0, 5).cautious().scale for m in means]
+    assert np.mean(np.array(bounds) > 2.0) == pytest.approx(0.8, abs=0.03)
+    wide = [Tail(0.0, 1.0, 144.0, n).cautious().scale for n in (1, 5, 24, 1000)]
+    assert wide == sorted(wide, reverse=True) and 1.0 < wide[-1] < 1.03
+    assert Tail(1.0, 0.0, 6.0, 0).cautious() == Tail(1.0, 1 / math.log(10), 6.0, 0)

@@ -19,7 +19,7 @@ class VideoDetector:
     """Base of the video detectors: a subclass names its arguments as fields, fits, and gives a curve of a clip.
 
     A subclass offers ``_fit(normal, labels)`` and ``_curve(notes)``, lists the notes it reads in ``READS`` (of motion,
-    objects, people, tokens, cls, captions) and its fitted arrays (fields with ``init=False``, None before) in ``STATE``.
+    objects, people, deep, tokens, cls, captions, small, left) and its fitted arrays (fields with ``init=False``, None before) in ``STATE``.
     ``LABELS`` says that it learns from clips labelled normal (0) and anomalous (1) as a whole, ``SETTLES`` that
     :meth:`settle` has something to learn. ``seed`` settles everything drawn by chance.
     """

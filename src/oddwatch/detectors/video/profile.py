@@ -96,14 +96,13 @@ class CameraProfile(VideoDetector):
         return self
 
     def settle(self, held: Sequence[Curve]) -> list[Curve]:
-        """Learn how rare each cue's large values are. A tail is taken to be no steeper than a decade a decade: that a cue's
-        surprise means what it says is the most that few minutes can show."""
+        """Learn how rare each cue's large values are, as cautiously as so little footage asks for; a cue whose values there are
+        all alike is taken at its word: a decade is a decade."""
         self.tails = {}
         for cue in self.memories:
             own = [Curve(c.name, c.times, c.cues[cue]) for c in held if cue in c.cues]
             if own:
-                found = tail(own)
-                self.tails[cue] = replace(found, scale=max(found.scale, 1 / np.log(10)))
+                self.tails[cue] = tail(own).cautious()
         return [self._loud(curve) for curve in held]
 
     def _loud(self, curve: Curve) -> Curve:
@@ -190,7 +189,9 @@ class CameraProfile(VideoDetector):
 
     def state(self) -> dict[str, np.ndarray]:
         """The memories, three arrays a cue, and the tails, one."""
-        tails = {f"{cue}.tail": np.array([t.start, t.scale, t.per_hour]) for cue, t in self.tails.items()}
+        tails = {
+            f"{cue}.tail": np.array([t.start, t.scale, t.per_hour, t.count]) for cue, t in self.tails.items()
+        }
         return tails | {
             f"{cue}.{name}": np.ascontiguousarray(getattr(memory, name))
             for cue, memory in self.memories.items()
@@ -205,5 +206,7 @@ class CameraProfile(VideoDetector):
             if f"{cue}.bank" in arrays
         }
         self.tails = {
-            cue: Tail(*arrays[f"{cue}.tail"].tolist()) for cue in self.cues if f"{cue}.tail" in arrays
+            cue: Tail(*arrays[f"{cue}.tail"][:3].tolist(), int(arrays[f"{cue}.tail"][3]))
+            for cue in self.cues
+            if f"{cue}.tail" in arrays
         }
