@@ -44,7 +44,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "motion": ("motion",),
     "motion, things": ("motion", "objects"),
     "motion, things, people": ("motion", "objects", "people"),
-    "motion, things, people, backbone": ("motion", "objects", "people", "deep"),
+    "motion, things, people, backbone": ("motion", "objects", "people", "deep", "left"),
 }
 
 

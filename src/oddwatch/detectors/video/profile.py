@@ -205,8 +205,8 @@ class CameraProfile(VideoDetector):
             for cue in self.cues
             if f"{cue}.bank" in arrays
         }
-        self.tails = {
-            cue: Tail(*arrays[f"{cue}.tail"][:3].tolist(), int(arrays[f"{cue}.tail"][3]))
-            for cue in self.cues
-            if f"{cue}.tail" in arrays
-        }
+        self.tails = {}
+        for cue in self.cues:
+            if f"{cue}.tail" in arrays:
+                start, scale, per_hour, count = (float(v) for v in arrays[f"{cue}.tail"])
+                self.tails[cue] = Tail(start, scale, per_hour, int(count))
