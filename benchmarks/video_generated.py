@@ -170,7 +170,7 @@ def watched(name: str, take: Callable[[], Scene], models: Models, cache: Path | 
 
 def watch(name: str, take: Scene, models: Models) -> Take:
     """Draw a take and watch it."""
-    eye = Eye(("motion", "objects", "people", "tokens"), OPTIONS, models)
+    eye = Eye(("motion", "objects", "people", "deep", "left"), OPTIONS, models)
     watcher = Watcher(name, eye.settings, **eye.parts())
     reader = Reader(models.describer, [Wish.of(text) for text in SENTENCES.values()])
     start, end = window(take)
