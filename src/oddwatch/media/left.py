@@ -2,7 +2,8 @@
 
 The median of the last pictures is held against a slow background (two backgrounds, after Porikli, Ivanov and Haga, EURASIP
 Journal on Advances in Signal Processing 2008). Where somebody is, nothing is learnt: who stands or lies there and was found
-is no thing, and a place that somebody leaves is no change.
+is no thing, and a place that somebody leaves is no change. Where the background has the edges and the picture has not, something
+went that the background had taken for ground (a ghost; told by edges as in Cucchiara et al., PAMI 2003).
 """
 
 from __future__ import annotations
@@ -71,16 +72,16 @@ class LeftThings:
             self._recent.popleft()
         if len(self._recent) < _OFTEN or time - self._recent[0][0] < 0.8 * self.still:
             return []
-        mask = self._new()
+        pictures = np.stack([picture for _, picture, _ in self._recent])
+        now = np.median(pictures, axis=0)
+        mask = self._new(pictures, now)
         if mask.mean() > self.whole:
             self._ground, self._known = None, []
             return []
-        return self._things(mask, time, scale)
+        return self._things(mask, now, time, scale)
 
-    def _new(self) -> np.ndarray:
+    def _new(self, pictures: np.ndarray, now: np.ndarray) -> np.ndarray:
         """(h, w) bool where something still differs from the background; learns the background elsewhere."""
-        pictures = np.stack([picture for _, picture, _ in self._recent])
-        now = np.median(pictures, axis=0)
         calm = np.abs(pictures - now).max(axis=0) < 0.6 * self.level
         calm &= ~np.any([people for _, _, people in self._recent], axis=0)
         if self._ground is None:
@@ -95,7 +96,10 @@ class LeftThings:
         self._ground[learnt] += _LEARN * (now - self._ground)[learnt]
         return new
 
-    def _things(self, mask: np.ndarray, time: float, scale: tuple[float, float]) -> list[Left]:
+    def _things(
+        self, mask: np.ndarray, now: np.ndarray, time: float, scale: tuple[float, float]
+    ) -> list[Left]:
+        assert self._ground is not None
         tidy = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
         tidy = cv2.morphologyEx(tidy, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         count, numbers, stats, _ = cv2.connectedComponentsWithStats(tidy, connectivity=8)
@@ -106,9 +110,9 @@ class LeftThings:
                 continue
             box = Box(x * scale[0], y * scale[1], (x + w) * scale[0], (y + h) * scale[1])
             since = min((s for b, s, _ in self._known if _is_same(b, box)), default=time)
-            if time - since > self.longest:
-                assert self._ground is not None
-                self._ground[(numbers == number)] = np.nan
+            own = numbers == number
+            if time - since > self.longest or _went(own, now, self._ground):
+                self._ground[own] = now[own]
                 continue
             known.append((box, since, time))
             found.append(Left(box, time - since))
@@ -119,6 +123,20 @@ class LeftThings:
         ]
         self._known = known + gone
         return found
+
+
+def _went(own: np.ndarray, now: np.ndarray, ground: np.ndarray) -> bool:
+    """Whether the outline of a change (h, w) bool is seen in the background ``ground`` rather than in ``now``."""
+    kernel = np.ones((3, 3), np.uint8)
+    mask = own.astype(np.uint8)
+    outline = cv2.dilate(mask, kernel) > cv2.erode(mask, kernel)
+    known = np.where(np.isfinite(ground), ground, now).astype(np.float32)
+
+    def edges(picture: np.ndarray) -> float:
+        across, down = (cv2.Sobel(picture, cv2.CV_32F, dx, 1 - dx) for dx in (1, 0))
+        return float(cv2.magnitude(across, down)[outline].mean())
+
+    return edges(known) > edges(now.astype(np.float32))
 
 
 def _is_same(a: Box, b: Box) -> bool:

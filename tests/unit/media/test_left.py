@@ -53,6 +53,11 @@ def test_who_stands_there_is_no_thing_and_leaves_nothing_behind():
     assert unseen[19.5], "whom nobody found is a thing that stays"
 
 
+def test_who_was_taken_for_ground_and_goes_leaves_nothing():
+    somebody = Box(200, 60, 224, 130)
+    assert not any(seen(lambda t: picture(t, *([somebody] if t < 8 else []))).values())
+
+
 def test_lamps_that_go_on_are_no_thing_and_a_moved_camera_begins_anew():
     assert not any(seen(lambda t: picture(t, light=25.0 if t >= 8 else 0.0)).values())
     turned = lambda t: Frame(np.roll(picture(t).pixels, 37 if t >= 8 else 0, axis=(0, 1)), time=t)  # noqa: E731
