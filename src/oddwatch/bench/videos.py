@@ -62,7 +62,8 @@ def run_video_bench(
 ) -> list[dict[str, Any]]:
     """Rows of ``methods`` (default: the default detector) × sets, means and deviations over ``seeds``.
 
-    Every clip is watched once for all methods (``settings``; what is noted follows from what the methods read) and its
+    Every clip is watched once for all methods (``settings``; what is noted follows from what the methods read, things that
+    stay only where ``settings`` want them or are not given) and its
     notes are kept in ``cache``, by default until the run ends. A method learns from a set's normal clips, one that
     learns from labels also from its anomalous ones; where the set says so, in ``folds`` by source, whose curves are then
     judged together, unscaled. Curves are read at the time of every frame of a clip, in straight lines between values.
@@ -81,7 +82,8 @@ def run_video_bench(
     with _folder(cache) as folder:
         for at, first in enumerate(sets[seeds[0]]):
             base = settings or WatchSettings()
-            could = dict.fromkeys((*base.want, "captions", "small", "left"))
+            more = ("captions", "small") if settings else ("captions", "small", "left")
+            could = dict.fromkeys((*base.want, *more))
             want = tuple(w for w in could if w in wanted & _noted(first, captioner))
             watched = Watched(
                 folder,

@@ -129,13 +129,13 @@ class Eye:
         return watch(clip, self.settings, **self.parts(), progress=progress)
 
 
-def pieces(notes: Notes) -> list[Notes]:
-    """``notes`` cut into stretches of about :data:`PIECE` seconds; a clip too short for one a fold into shorter ones, of
-    :data:`SHORTEST` seconds or more."""
+def pieces(notes: Notes, alone: bool = True) -> list[Notes]:
+    """``notes`` cut into stretches of about :data:`PIECE` seconds; a clip that is ``alone`` and too short for one a fold into
+    shorter ones, of :data:`SHORTEST` seconds or more."""
     if not len(notes):
         return []
     length = float(notes.times[-1] - notes.times[0])
-    count = max(1, round(length / PIECE), min(FOLDS, int(length / SHORTEST)))
+    count = max(1, round(length / PIECE), min(FOLDS, int(length / SHORTEST)) if alone else 1)
     edges = np.searchsorted(notes.times, notes.times[0] + np.arange(1, count) * length / count)
     cuts = [0, *edges.tolist(), len(notes)]
     return [notes.part(a, b) for a, b in pairwise(cuts) if b > a]
@@ -171,14 +171,16 @@ def prepare(normal: Sequence[Notes], options: VideoOptions, progress: Progress |
     detector = build(options)
     ready = Ready(detector, options.method)
     needs_no_labels(detector)
-    cut = [piece for notes in normal for piece in pieces(notes)]
+    few = sum(len(notes) > 0 for notes in normal) < FOLDS
+    by_clip = [pieces(notes, alone=few) for notes in normal]
+    cut = [piece for own in by_clip for piece in own]
     if not detector.NEEDS_NORMALS:
         ready.normal = [detector.curve(notes) for notes in normal]
         return ready
     if not cut:
         raise InputError("normal", "expected at least one clip of normal footage", "give --normal")
     detector.fit(cut)
-    folds = _folds([len(pieces(n)) for n in normal])
+    folds = _folds([len(own) for own in by_clip])
     for done, fold in enumerate(folds):
         if progress is not None:
             progress("holding out normal footage", done, len(folds))

@@ -10,7 +10,7 @@ import pytest
 from oddwatch.core import Curve
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.pipeline import video_setup
-from oddwatch.pipeline.video_setup import VideoOptions, prepare
+from oddwatch.pipeline.video_setup import VideoOptions, pieces, prepare
 
 
 class Remembers:
@@ -38,3 +38,11 @@ def test_no_piece_is_judged_by_what_learnt_it(monkeypatch: pytest.MonkeyPatch, c
     assert sum(len(c.times) for c in ready.normal) == 600 * clips
     assert max(c.values.max() for c in ready.normal) == 0
     assert ready.detector.curve(normal[0]).values.min() == 1
+
+
+def test_short_clips_are_cut_only_where_there_are_few() -> None:
+    ten = Notes("ten", (90, 160), np.arange(100) / 10)
+    assert len(pieces(ten)) == 4
+    assert len(pieces(ten, alone=False)) == 1
+    minute = Notes("minute", (90, 160), np.arange(600) / 10)
+    assert len(pieces(minute, alone=False)) == 3

@@ -21,7 +21,7 @@ STILL = 0.01
 """Frame heights a second below which a cell counts as still."""
 STEADY = 0.3
 """Seconds over which the flow of a cell is averaged: that of two frames is noisy."""
-TALL = 48
+TALL = 64
 """Pixels of a person's longer side below which keypoints are rather guessed than seen."""
 BODY = (5, 6, 11, 12, 13, 14)
 """Shoulders, hips and knees: a pose without them is half a pose."""

@@ -32,10 +32,12 @@ from oddwatch.detectors.video.cues import CUES, Seen, together
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.paths import paths
 from oddwatch.detectors.video.surprise import Memory
-from oddwatch.scoring.alarms import Tail, tail
+from oddwatch.scoring.alarms import Tail, seconds_of, tail
 
 OFTEN = 3.0
 LOUD = 10.0
+ENOUGH = 300.0
+"""Seconds of held-out footage below which it does not show how rare something is."""
 NUMBERS = 2_000_000
 """Most numbers of one cue's memory: 20,000 places and speeds, 5,000 looks of people and things."""
 
@@ -97,9 +99,9 @@ class CameraProfile(VideoDetector):
 
     def settle(self, held: Sequence[Curve]) -> list[Curve]:
         """Learn how rare each cue's large values are, as cautiously as so little footage asks for; a cue whose values there are
-        all alike is taken at its word: a decade is a decade."""
+        all alike is taken at its word: a decade is a decade. From less than :data:`ENOUGH` seconds nothing is learnt."""
         self.tails = {}
-        for cue in self.memories:
+        for cue in self.memories if seconds_of(held) >= ENOUGH else ():
             own = [Curve(c.name, c.times, c.cues[cue]) for c in held if cue in c.cues]
             if own:
                 self.tails[cue] = tail(own).cautious()

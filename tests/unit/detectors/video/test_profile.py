@@ -313,3 +313,10 @@ def test_a_cue_that_is_rare_by_itself_is_loud_once_the_profile_is_settled(tmp_pa
     kept = load(profile.save(tmp_path))
     assert kept.tails == profile.tails and kept._loud(made(0.0, 4.0)).peak == one.peak
     assert profile.fit([street(3)]).tails == {}, "learnt anew"
+    short = [
+        Curve(c.name, c.times[:200], c.values[:200], {k: v[:200] for k, v in c.cues.items()})
+        for c in held[:2]
+    ]
+    assert all(a.peak == b.peak for a, b in zip(profile.settle(short), short, strict=True)), (
+        "200 s tell nothing rare"
+    )
