@@ -4,7 +4,8 @@ Sets: ``ped1`` (UCSD Ped1 test clips, four folds by clip, learnt from the normal
 every 2 s, learnt from 142 normal stills), ``tracks`` (Avenue and ShanghaiTech boxes, no pixels), ``umn`` (first 150 frames
 learnt), ``fights`` (clip labels, five folds by near-duplicate source; zero-shot rows learn nothing), ``upcam`` (an office hour of
 128 × 64 pixels at 5 frames a second, by movement alone). The sets are samples with protocols of their own: only their READMEs' floors
-compare. The cue *left* of the camera profile takes no part: things that stay were not noted. Rows are kept in ``results/video_detectors.json`` as they come; a run that was stopped goes on.
+compare. The cue *left* of the camera profile takes no part: things that stay were not noted. Rows are kept in
+``results/video_detectors.json`` as they come; a run that was stopped goes on.
 """
 
 from __future__ import annotations

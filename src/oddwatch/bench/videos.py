@@ -206,7 +206,9 @@ def _fitted(
 ) -> VideoDetector:
     """The detector as a user gets it; normal footage is held out only where it learns something from that."""
     if kind.SETTLES:
-        return prepare(clips, VideoOptions(run.method, dict(options), seed=run.seed)).detector
+        # All clips are held at once: without the tokens of whole frames, where nobody reads them.
+        read = clips if "tokens" in kind.READS else [replace(notes, tokens={}) for notes in clips]
+        return prepare(read, VideoOptions(run.method, dict(options), seed=run.seed)).detector
     detector: VideoDetector = kind(**{"seed": run.seed, **options})
     if kind.NEEDS_NORMALS or kind.LABELS:
         detector.fit(clips, labels if kind.LABELS else None)

@@ -16,7 +16,7 @@ import numpy as np
 
 from oddwatch.core import Facts, Person
 from oddwatch.describe.atoms import INDEX
-from oddwatch.describe.body import POSTURES, posture, soft
+from oddwatch.describe.body import POSTURES, by_speed, posture, soft
 from oddwatch.describe.company import between, near
 
 MOMENT, CLIMB = 0.7, 2.0
@@ -27,8 +27,8 @@ FELL = 3.0
 """Seconds within which somebody upright who then lies has fallen."""
 BLOWS, LEAST_BLOWS, HELD = 1.5, 2, 0.33
 """Seconds and looks over which hands on somebody are averaged; the mean that is even odds for what they do."""
-RUN, TOGETHER = 1.2, 1.5
-"""Body heights a second from which somebody runs; seconds within which people run together."""
+WALK, RUN, TOGETHER = 0.18, 1.2, 1.5
+"""Body heights a second from which somebody walks, runs; seconds within which people run together."""
 STEP = 0.5
 """Seconds between the places of a walk: a detector's jitter is no walking."""
 MEMORY, LEAST_WALK = 8.0, 5.0
@@ -39,7 +39,8 @@ NEAR = 1.5
 """Body heights from a lost track within which somebody is the same."""
 SWAP = 1.2
 """Body heights a second beyond which a track has jumped to somebody else, or runs: not loitering."""
-ACTED = tuple(f"action.{word}" for word in ("fight", "push", "hug", "hit", "flee", "loiter"))
+HANDS = ("fight", "push", "hug")
+ACTED = tuple(f"action.{word}" for word in (*HANDS, "hit", "flee", "loiter"))
 """Actions that :meth:`Acts.of` tells of, beside postures."""
 _UPRIGHT = [POSTURES.index(w) for w in ("standing", "walking", "running", "bending", "riding")]
 
@@ -71,7 +72,8 @@ class Acts:
             box, points = person.box, None if person.pose is None else person.pose.points
             told = None
             if points is not None and (points[[5, 6, 11, 12], 2] >= 0.2).sum() >= 3:
-                told = np.array([posture(points, box)[w] for w in POSTURES])
+                likely = posture(points, box)
+                told = np.array([likely[w] for w in POSTURES])
             step = _Step(
                 time,
                 ((box.x0 + box.x1) / 2, box.y1),
@@ -100,7 +102,8 @@ class Acts:
         mean = self._posture(steps, MOMENT)
         speed = self._speed(steps)
         if mean is not None:
-            told |= _by_speed(mean, speed)
+            moving = by_speed(mean, soft(speed, WALK, 0.04), speed, speed)
+            told |= {f"posture.{word}": p for word, p in moving.items()}
             longer = self._posture(steps, CLIMB)
             assert longer is not None
             told["posture.climbing"] = soft(longer["climbing"], CLIMBS, 0.02)
@@ -162,9 +165,9 @@ class Acts:
         """What is done to somebody near: from hands on them for a while, or because they fell."""
         steps = self._steps[track]
         recent = [s.pair for s in steps if steps[-1].time - s.time <= BLOWS + 1e-6]
-        told = dict.fromkeys(("action.fight", "action.push", "action.hug"), 0.012)
+        told = {f"action.{word}": 0.012 for word in HANDS}
         if sum(bool(pair) for pair in recent) >= LEAST_BLOWS:
-            for word in ("fight", "push", "hug"):
+            for word in HANDS:
                 mean = float(np.mean([pair.get(word, 0.0) for pair in recent]))
                 told[f"action.{word}"] = min(0.9, 0.5 * mean / HELD)
         now = steps[-1].time
@@ -173,19 +176,6 @@ class Acts:
         struck = 0.55 if fallen and beside else 0.0
         told["action.hit"] = max(0.6 * told["action.fight"], 0.7 * told["action.push"], struck)
         return told
-
-
-def _by_speed(mean: dict[str, float], speed: float) -> dict[str, float]:
-    """Posture atoms with standing, walking and running told apart by speed; who lies does not travel, who sits and travels
-    rides."""
-    told = dict(mean)
-    up = told["standing"] + told["walking"] + told["running"]
-    go, run = soft(speed, 0.18, 0.04), soft(speed, RUN, 0.2)
-    told["standing"], told["walking"], told["running"] = up * (1 - go), up * go * (1 - run), up * run
-    rides = told["sitting"] * soft(speed, 0.5, 0.1)
-    told["riding"], told["sitting"] = told["riding"] + rides, told["sitting"] - rides
-    told["lying"] *= 1 - soft(speed, 0.7, 0.15)
-    return {f"posture.{word}": p for word, p in told.items()}
 
 
 def _apart(a: _Step, b: _Step) -> float:

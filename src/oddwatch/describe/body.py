@@ -242,6 +242,19 @@ def moved(p: dict[str, float], motion: Motion) -> dict[str, float]:
     return q
 
 
+def by_speed(p: dict[str, float], go: float, speed: float, slow: float) -> dict[str, float]:
+    """Posture probabilities ``p`` with standing, walking and running told apart by how sure somebody goes (``go``, 0–1) and
+    by body heights a second at that instant and over a longer time (``slow``): who sits and travels rides, who travels fast
+    does not lie."""
+    told, run = dict(p), soft(speed, 1.2, 0.2)
+    up = told["standing"] + told["walking"] + told["running"]
+    told["standing"], told["walking"], told["running"] = up * (1 - go), up * go * (1 - run), up * run
+    rides = told["sitting"] * soft(slow, 0.5, 0.1)
+    told["riding"], told["sitting"] = min(told["riding"] + rides, 0.95), told["sitting"] - rides
+    told["lying"] *= 1 - soft(speed, 0.7, 0.15)
+    return told
+
+
 def arms(points: np.ndarray) -> tuple[dict[str, float], bool]:
     """Probability of each arm word and whether a whole arm was seen."""
     torso = torso_length(points)

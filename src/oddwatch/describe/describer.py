@@ -258,19 +258,18 @@ def _fill_body(sheet: Sheet, person: Person) -> None:
         sheet.set("action.look_down", 0.04 + 0.5 * down, box)
 
 
-PLAIN = ("posture", "motion", "company", "count")
-"""Groups of atoms that :func:`shown` tells of."""
-
-
-def shown(person: Person, others: Sequence[Person], motion: Motion) -> Facts:
-    """What pose, movement and the ``others`` in the frame alone say of posture, motion and company; the rest unknown. It takes
-    a fiftieth of a description's time."""
+def beside(person: Person, others: Sequence[Person], motion: Motion) -> Facts:
+    """What movement and the ``others`` in the frame alone say of motion and company; the rest unknown."""
     sheet = Sheet()
-    _fill_body(sheet, person)
     company.fill(sheet, person, others)
-    facts = _with_motion(sheet.facts(), motion)
-    plain = np.array([group_of(atom) in PLAIN for atom in ATOMS])
-    return Facts(facts.schema, facts.p, facts.known & plain, facts.boxes)
+    _fill_motion(sheet, motion)
+    facts = sheet.facts()
+    return Facts(facts.schema, facts.p, facts.known & _BESIDE)
+
+
+BESIDE = ("motion", "company", "count")
+"""Groups of atoms that :func:`beside` tells of."""
+_BESIDE = np.array([group_of(atom) in BESIDE for atom in ATOMS])
 
 
 def _with_motion(facts: Facts, motion: Motion) -> Facts:

@@ -9,14 +9,14 @@ the whole frame: it is made where a sentence asks for it, and lasts ``fresh`` se
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from oddwatch.core import Facts, Frame, InputError, Motion, Person, Query
 from oddwatch.describe.acts import ACTED, Acts
 from oddwatch.describe.atoms import ATOMS, group_of
-from oddwatch.describe.describer import PLAIN, Describer, Sheet, shown
+from oddwatch.describe.describer import BESIDE, Describer, Sheet, beside
 from oddwatch.describe.match import Assessment, assess, calibration, weights
 from oddwatch.describe.sentence import parse
 
@@ -74,7 +74,7 @@ class Reader:
 
     def __post_init__(self) -> None:
         asked = {ATOMS[int(i)] for wish in self.wishes for i in np.flatnonzero(weights(wish.query))}
-        described = {a for a in asked if group_of(a) not in PLAIN and a not in ACTED}
+        described = {a for a in asked if group_of(a) not in ("posture", *BESIDE) and a not in ACTED}
         worn = all(group_of(a).split(".")[0] in WORN for a in described)
         self._lasts = self.fresh * (LONGER if worn else 1.0) if described else np.inf
 
@@ -94,7 +94,7 @@ class Reader:
             if np.isfinite(self._lasts) and track not in self._known:
                 continue
             others = [p for p in people if p is not person]
-            facts = self._facts(track, shown(person, others, motion(track)))
+            facts = self._facts(track, beside(person, others, motion(track)))
             found += [Met(n, person, assess(w.query, facts, w.least)) for n, w in enumerate(self.wishes)]
         return found
 
@@ -118,10 +118,5 @@ class Reader:
     def _facts(self, track: int, now: Facts) -> Facts:
         """What is known of somebody: as described, with what is shown now and what they have been doing."""
         _, facts = self._known.get(track, (0.0, Sheet().facts()))
-        both = Facts(
-            facts.schema,
-            np.where(now.known, now.p, facts.p),
-            facts.known | now.known,
-            {**facts.boxes, **now.boxes},
-        )
+        both = replace(facts, p=np.where(now.known, now.p, facts.p), known=facts.known | now.known)
         return self._acts.told(track, both)

@@ -145,8 +145,8 @@ CARDS: dict[str, Card] = {
     ),
     "camera-profile": Card(
         "camera-profile", "detector", "video",
-        "What one camera has never seen: how things move, where, how abruptly, what shape they have and what they look "
-        "like, each as decades of false alarms; the default",
+        "What one camera has never seen: how things move, where, how abruptly, what shape and pose they have, what they look "
+        "like and what stays, each as decades of false alarms; the default",
         paper="ours; attribute-wise neighbours after arXiv 2212.00789",
         needs=("normals",), online=True, verified=("R", "M"),
     ),

@@ -37,7 +37,8 @@ _STEADY = 5.0
 @dataclass(frozen=True, slots=True)
 class StreamState(Jsonable):
     """What a stream is doing: ``frames`` handed out, ``dropped`` because nobody took them in time, ``passed`` over
-    because whoever takes them wanted fewer, ``broken`` that could not be decoded, ``lag`` seconds between arrival and hand-out of the last frame, ``last_error`` "" if none."""
+    because whoever takes them wanted fewer, ``broken`` that could not be decoded, ``lag`` seconds between arrival and
+    hand-out of the last frame, ``last_error`` "" if none."""
 
     name: str
     doing: Doing = "idle"

@@ -20,8 +20,8 @@ from oddwatch.understand.record import Spell, Steps
 
 VOTE = 0.45
 """Seconds on either side of a look whose looks vote with it."""
-WALK, RUN = 0.14, 1.2
-"""Body heights a second from which somebody walks (over two seconds: towards the camera little moves), runs."""
+WALK = 0.14
+"""Body heights a second from which somebody walks, over two seconds: towards the camera little moves."""
 SHORTEST = 0.4
 UPRIGHT = ("posture.standing", "posture.walking", "posture.running", "posture.bending", "posture.crouching")
 FAMILIES = (("standing", "walking", "running"), ("crouching", "bending", "sitting"), ("lying",), ("riding",),
@@ -66,13 +66,8 @@ def _odds(steps: Steps) -> dict[str, np.ndarray]:
         else:
             lies = is_lying(Person(box))
             told = dict.fromkeys(body.POSTURES, 0.02) | ({"lying": 0.6} if lies else {"standing": 0.7})
-        up = told["standing"] + told["walking"] + told["running"]
-        go, run = body.soft(slow, WALK, 0.035), body.soft(speed, RUN, 0.2)
-        told["standing"], told["walking"], told["running"] = up * (1 - go), up * go * (1 - run), up * run
-        # Who sits and travels rides; a torso on its side that travels belongs to somebody who runs or rides.
-        rides = told["sitting"] * body.soft(slow, 0.5, 0.1)
-        told["riding"], told["sitting"] = min(told["riding"] + rides, 0.95), told["sitting"] - rides
-        told["lying"] = max(told["lying"], 0.6 * lies) * (1 - body.soft(speed, 0.7, 0.15))
+        told["lying"] = max(told["lying"], 0.6 * lies)
+        told = body.by_speed(told, body.soft(slow, WALK, 0.035), speed, slow)
         rows.append([min(told[w], 0.98) for w in body.POSTURES])
     table = np.array(rows)
     return {f"posture.{w}": table[:, k] for k, w in enumerate(body.POSTURES)}

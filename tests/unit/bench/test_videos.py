@@ -65,6 +65,16 @@ class Crowded(VideoDetector):
         )
 
 
+class Settled(Changes):
+    NAME: ClassVar[str] = "settled"
+    SETTLES: ClassVar[bool] = True
+    HELD: ClassVar[list[int]] = []
+
+    def settle(self, held):
+        self.HELD.append(len(held))
+        return list(held)
+
+
 class Refusing(Changes):
     NAME: ClassVar[str] = "refusing"
 
@@ -75,7 +85,7 @@ class Refusing(Changes):
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
     module = ModuleType("toy_video_detectors")
-    for kind in (Changes, Labelled, Crowded, Refusing):
+    for kind in (Changes, Labelled, Crowded, Refusing, Settled):
         setattr(module, kind.__name__, kind)
         monkeypatch.setitem(DETECTORS, kind.NAME, f"toy_video_detectors:{kind.__name__}")
         monkeypatch.setitem(CARDS, kind.NAME, Card(kind.NAME, "detector", "video", "a toy"))
@@ -315,3 +325,9 @@ def test_the_command_prints_rows(spans):
     done = CliRunner().invoke(app, ["video", "--data", str(spans), "--method", "changes", "--json"])
     assert done.exit_code == 0
     assert json.loads(done.stdout.splitlines()[-1])["rows"][0]["clip_auc"] == 1.0
+
+
+def test_a_detector_that_learns_from_held_out_footage_is_measured_as_a_user_gets_it(labelled):
+    Settled.HELD.clear()
+    run_video_bench(labelled, methods=["settled"], folds=2)
+    assert len(Settled.HELD) == 2 and min(Settled.HELD) >= 2

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from oddwatch.core import Box, Person, Pose
+from oddwatch.describe import acts as module
 from oddwatch.describe.acts import ACTED, Acts
 from oddwatch.describe.atoms import INDEX
 from oddwatch.describe.describer import Sheet
@@ -88,6 +89,25 @@ def test_running_away_is_running_with_others():
     jogger = lambda t: [person(1, 200 * t), *(person(k, 100 * k) for k in range(2, 5))]  # noqa: E731
     told = watched(jogger, 7)
     assert highest(told, "posture.running") > 0.5 and highest(told, "action.flee") < 0.35
+    alone = lambda t: [person(1, 200 * t)]  # noqa: E731
+    assert highest(watched(alone, 7), "action.flee") < 0.35, "one is no crowd"
+    two = lambda t: [person(1, 200 * t), person(2, 90 + 200 * t), *(person(k, 100 * k) for k in range(3, 8))]  # noqa: E731
+    assert highest(watched(two, 7), "action.flee") < 0.35, "most of the others stand"
+
+
+def test_climbing_is_told_of_who_keeps_climbing_and_not_of_one_odd_look(monkeypatch):
+    def seen_as(climbs):
+        def posture(points, box):
+            return dict.fromkeys(module.POSTURES, 0.01) | {
+                "standing": 0.5,
+                "climbing": 0.3 if climbs(points[0, 0]) else 0.0,
+            }
+
+        monkeypatch.setattr(module, "posture", posture)
+        return highest(watched(lambda t: [person(1, 100 + t)], 8), "posture.climbing")
+
+    assert seen_as(lambda x: int(4 * x) % 2 == 0) > 0.9, "at every other look"
+    assert seen_as(lambda x: 104.0 <= x < 104.2) < 0.2
 
 
 def test_hands_on_another_for_a_second_are_blows():

@@ -173,3 +173,13 @@ def test_nobody_in_the_box_is_no_pose():
     assert body.pose_in_box(Finder(), frame, Box(0, 0, 40, 80)) is None
     far = Person(Box(0, 0, 5, 5), 0.9, Pose(np.zeros((17, 3), np.float32)))
     assert body.pose_in_box(Finder(far), frame, Box(100, 100, 150, 200)) is None
+
+
+def test_speed_tells_who_walks_runs_and_rides_and_that_nobody_lies_who_travels():
+    p = dict.fromkeys(body.POSTURES, 0.0) | {"standing": 0.4, "walking": 0.4, "sitting": 0.5, "lying": 0.6}
+    still = body.by_speed(p, 0.0, 0.0, 0.0)
+    assert still["standing"] == pytest.approx(0.8) and still["lying"] == pytest.approx(0.6, abs=0.01)
+    assert still["riding"] < 0.01
+    fast = body.by_speed(p, 1.0, 3.0, 3.0)
+    assert fast["running"] == pytest.approx(0.8, abs=0.01) and fast["riding"] == pytest.approx(0.5, abs=0.01)
+    assert fast["lying"] < 0.01 and fast["sitting"] < 0.01 and p["lying"] == 0.6

@@ -58,6 +58,17 @@ def test_who_was_taken_for_ground_and_goes_leaves_nothing():
     assert not any(seen(lambda t: picture(t, *([somebody] if t < 8 else []))).values())
 
 
+def test_who_comes_and_stands_there_is_no_thing_where_they_are_found():
+    somebody = Box(200, 60, 224, 130)
+    there = lambda t: (somebody,) if t >= 6 else ()  # noqa: E731
+    assert not any(seen(lambda t: picture(t, *there(t)), there).values())
+
+
+def test_a_thing_is_still_there_in_other_light():
+    found = seen(lambda t: picture(t, *([BAG] if t >= 6 else []), light=25.0 * (t >= 12)))
+    assert len(found[11.5]) == len(found[19.5]) == 1
+
+
 def test_lamps_that_go_on_are_no_thing_and_a_moved_camera_begins_anew():
     assert not any(seen(lambda t: picture(t, light=25.0 if t >= 8 else 0.0)).values())
     turned = lambda t: Frame(np.roll(picture(t).pixels, 37 if t >= 8 else 0, axis=(0, 1)), time=t)  # noqa: E731

@@ -203,3 +203,14 @@ def test_walking_towards_the_camera_is_no_fall():
 
 def test_one_look_has_no_motion():
     assert motion([sample(0.0, Person(Box(0, 0, 4, 9)))]).speed == 0
+
+
+def test_who_stays_all_day_is_not_remembered_look_by_look(monkeypatch):
+    monkeypatch.setattr("oddwatch.media.tracking.MOST_SAMPLES", 20)
+    tracker = Tracker()
+    for t in times(0, 60):
+        tracker.update(*scene(t, walk(t, 20, 100, 8, RED)))
+    (live,) = tracker._live
+    assert len(live.samples) <= 20
+    moved = tracker.motion(live.id)
+    assert moved.duration == 59.5 and moved.dx == pytest.approx(8 / 80, rel=0.05)

@@ -23,6 +23,7 @@ class Remembers:
         return self
 
     def settle(self, held: Sequence[Curve]) -> list[Curve]:
+        self.settled = len(held)
         return list(held)
 
     def curve(self, notes: Notes) -> Curve:
@@ -38,6 +39,14 @@ def test_no_piece_is_judged_by_what_learnt_it(monkeypatch: pytest.MonkeyPatch, c
     assert sum(len(c.times) for c in ready.normal) == 600 * clips
     assert max(c.values.max() for c in ready.normal) == 0
     assert ready.detector.curve(normal[0]).values.min() == 1
+    assert ready.detector.settled == len(ready.normal)
+
+
+def test_many_short_clips_are_learnt_whole_and_one_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_setup, "build", lambda options: Remembers())
+    ten = [Notes(str(i), (90, 160), np.arange(100) / 10) for i in range(5)]
+    assert len(prepare(ten, VideoOptions()).detector.seen) == 5
+    assert len(prepare(ten[:1], VideoOptions()).detector.seen) == 4
 
 
 def test_short_clips_are_cut_only_where_there_are_few() -> None:

@@ -260,6 +260,23 @@ def test_a_doing_is_seen_at_the_next_looks_without_a_description() -> None:
     assert max(likely[:6]) < 0.1 and min(likely[8:]) > 0.8 and not describer.times
 
 
+def test_company_and_movement_are_those_of_now() -> None:
+    """At each look anew, although nobody is described in between."""
+    reader = Reader(
+        Tells(), [Wish.of("two people in red jackets"), Wish.of("a person in a red jacket moving fast")]
+    )  # type: ignore[arg-type]
+    one, other = (Person(Box(x, 40, x + 12, 64), 0.9, track=n) for n, x in ((1, 20), (2, 34)))
+    shot = frame(0.0, [(20, 40, RED), (34, 40, RED)])
+
+    def likely(people: list[Person], motion: Motion) -> list[float]:
+        met = reader.assessed(shot, people, lambda track: motion)
+        return [m.assessment.score for m in met if m.person is one]
+
+    calm = likely([one], Motion(duration=5.0))
+    assert likely([one, other], Motion(duration=5.0))[0] > calm[0] + 0.02
+    assert likely([one], Motion(speed=2.0, top_speed=3.0, duration=5.0))[1] > calm[1] + 0.02
+
+
 def test_a_sentence_that_says_nothing_to_be_seen_is_refused(models: Models) -> None:
     with pytest.raises(InputError, match="not understood"):
         LiveJudge(JudgeOptions(alerts=["xyzzy"], video=VIDEO), models=models)

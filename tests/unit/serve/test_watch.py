@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 import time
@@ -264,3 +265,13 @@ def test_a_clip_needs_frames_and_a_name_for_browsers(tmp_path):
     with pytest.raises(InputError):
         clips.write([], tmp_path / "a.avi", 8)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_freed_memory_is_given_back(tmp_path, monkeypatch):
+    module = importlib.import_module("oddwatch.serve.watch")
+    monkeypatch.setattr(module, "_give_back", lambda: given.append(1))
+    given: list[int] = []
+    watch([film(tmp_path / "a.mp4", 1, [])], Bright(), Options(tmp_path / "out"))
+    assert given
+    monkeypatch.undo()
+    module._give_back()

@@ -1,10 +1,11 @@
 """Camera profile: what this camera has never seen, by movement, shape, place and look (ours; the default).
 
 Idea. One camera sees few kinds of things again and again. For each of several cues (how tracked things move, where, how
-abruptly, what shape they have, how the picture's cells flow, what things look like) the vectors of normal footage are
-remembered. A vector's surprise is −log₁₀ of the share of held-out normal vectors that lie as far from the memory (see
-``surprise``), so cues have one unit, decades of false alarms, and add up. A frame's value is, summed over the cues, the
-largest surprise among its things or cells, smoothed in time. The largest cue at the largest thing is the reason.
+abruptly, what shape they have, how people hold themselves, how the picture's cells flow, what things look like, what stays
+and was not there before) the vectors of normal footage are remembered. A vector's surprise is −log₁₀ of the share of held-out
+normal vectors that lie as far from the memory (see ``surprise``), so cues have one unit, decades of false alarms, and add up.
+A frame's value is, summed over the cues, the largest surprise among its things or cells, smoothed in time. The largest cue
+at the largest thing is the reason.
 
 A sum of many quiet cues buries the one that speaks. So a cue that reaches, by itself, what held-out normal footage reaches
 less than :data:`OFTEN` times an hour adds the decades by which it is rarer :data:`LOUD` times; how rare follows from the tail
@@ -45,8 +46,8 @@ NUMBERS = 2_000_000
 @dataclass(kw_only=True, eq=False)
 class CameraProfile(VideoDetector):
     """``cues`` of :data:`oddwatch.detectors.video.cues.CUES`; one that the normal footage has nothing of is left out.
-    ``neighbours`` and ``most``: nearest vectors and size of a memory (long vectors fewer, :data:`NUMBERS` in all). ``smooth`` seconds (σ of a Gaussian). A place is
-    told from a surprise of ``told`` on, ``places`` a frame at most."""
+    ``neighbours`` and ``most``: nearest vectors and size of a memory (long vectors fewer, :data:`NUMBERS` in all). ``smooth``
+    seconds (σ of a Gaussian). A place is told from a surprise of ``told`` on, ``places`` a frame at most."""
 
     NAME: ClassVar[str] = "camera-profile"
     READS: ClassVar[tuple[str, ...]] = ("motion", "objects", "people", "deep", "left")

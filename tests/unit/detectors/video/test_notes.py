@@ -31,13 +31,14 @@ def made(frames: int = 20, every: int = 4) -> Notes:
         "a.mp4", (60, 80), np.arange(frames) / 8, rng.normal(size=(frames, 3, 4, 4)).astype(np.float16), objects, looked,
         rng.normal(size=(m, 3)).astype(np.float16), {"block_9": rng.normal(size=(m, 6, 3)).astype(np.float16)}, (2, 3),
         tuple(f"caption {i}" for i in looked), "toy", rng.integers(0, 255, (frames, 6, 8)).astype(np.uint8),
+        np.column_stack([looked, rng.uniform(0, 50, (m, 5))]).astype(np.float32),
     )  # fmt: skip
 
 
 def equal(a: Notes, b: Notes) -> None:
     assert (a.name, a.size, a.grid, a.captions, a.encoder) == (b.name, b.size, b.grid, b.captions, b.encoder)
     assert a.tokens.keys() == b.tokens.keys()
-    pairs = [(getattr(a, n), getattr(b, n)) for n in ("times", "motion", "looked", "cls", "small")]
+    pairs = [(getattr(a, n), getattr(b, n)) for n in ("times", "motion", "looked", "cls", "small", "left")]
     pairs += [(a.tokens[layer], b.tokens[layer]) for layer in a.tokens]
     pairs += [(getattr(a.objects, f.name), getattr(b.objects, f.name)) for f in fields(Objects)]
     for x, y in pairs:

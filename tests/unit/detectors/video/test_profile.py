@@ -320,3 +320,11 @@ def test_a_cue_that_is_rare_by_itself_is_loud_once_the_profile_is_settled(tmp_pa
     assert all(a.peak == b.peak for a, b in zip(profile.settle(short), short, strict=True)), (
         "200 s tell nothing rare"
     )
+
+
+def test_memories_of_long_vectors_are_kept_short(monkeypatch):
+    monkeypatch.setattr("oddwatch.detectors.video.profile.NUMBERS", 600)
+    profile = CameraProfile().fit([street(s) for s in range(3)])
+    assert len(profile.memories["deep"].bank) == 100 and len(profile.memories["place"].bank) == 150
+    profile.add([street(4)])
+    assert len(profile.memories["deep"].bank) == 100

@@ -233,6 +233,24 @@ def test_only_what_is_wanted_is_noted():
     assert moved.objects.deep.shape[1] == 0
 
 
+def test_what_stays_is_noted_at_looks_and_who_was_found_is_no_such_thing():
+    def shown(i: int, red: int) -> Frame:
+        picture = np.dstack([GROUND] * 3)
+        if i >= 20:
+            picture[100:140, 100:140] = (250, red, red)
+        picture[5:25, 5:15] = (200, 0, 0)
+        return Frame(picture, "drawn", i / 2, i)
+
+    grey = watched([shown(i, 250) for i in range(40)], want=("people", "left"), looks=None)
+    assert grey.left[:, 0].min() >= 22 and grey.left[-1, 0] == 39 and grey.left[-1, 5] > 5
+    assert Box(*grey.left[-1, 1:5].tolist()).iou(Box(100, 100, 140, 140)) > 0.5
+    assert (
+        not grey.has("motion") and len(watched([shown(i, 250) for i in range(9)], want=("people",)).left) == 0
+    )
+    somebody = watched([shown(i, 0) for i in range(40)], want=("people", "left"), looks=None)
+    assert not somebody.has("left")
+
+
 @pytest.mark.parametrize("what", ["deep", "tokens", "people", "captions"])
 def test_a_model_that_is_wanted_must_be_given(what):
     with pytest.raises(InputError, match=what):
