@@ -1,7 +1,7 @@
 """How fast is a camera watched and learnt? python benchmarks/video_speed.py [--cache DIR] [--out FILE].
 
-30 s of a drawn street, 640×360 at 25 frames a second, H.264 (two takes of one camera, one after the other), with two threads.
-Each row does what the row above does and more: decoding alone; motion of cells on every frame; moving things followed;
+30 s of a drawn street, 640×360 at 25 frames a second, H.264 (two takes of one camera, one after the other), with two threads: of
+two models that look at once each has one, as `oddwatch detect` runs them. Each row does what the row above does and more: decoding alone; motion of cells on every frame; moving things followed;
 people found and followed at two looks a second; the backbone at the same looks, which is all the camera profile reads; the
 profile's curve. ``frames_per_second`` is by the clock while the machine had the ``load`` (processes that want to run, on two
 cores) that is told beside it; ``cpu_seconds`` is processor time, which other work distorts less, and
@@ -34,8 +34,7 @@ from oddwatch.datasets.scenes.writer import write_video
 from oddwatch.detectors.video.notes import Notes, joined
 from oddwatch.detectors.video.watching import WatchSettings, watch
 from oddwatch.media.video import Sampling, Video
-from oddwatch.pipeline.models import Models
-from oddwatch.pipeline.video_setup import VideoOptions, prepare
+from oddwatch.pipeline.video_setup import Eye, VideoOptions, prepare
 
 RESULTS = Path(__file__).parent / "results" / "video_speed.json"
 SEED, INDEX, THREADS = 617, 0, 2
@@ -115,7 +114,7 @@ def main() -> None:
 
 def measured(video: Video) -> list[dict[str, Any]]:
     """All rows."""
-    models = Models(threads=THREADS)
+    models = Eye(("people", "deep"), VideoOptions(threads=THREADS)).models
     first = next(iter(video.frames(Sampling(None))))
     models.finder.find(first)  # models are loaded and warm before the clock starts
     models.patches.encode_up_to([first], ("block_9",))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any
@@ -84,6 +85,12 @@ def build(options: VideoOptions) -> VideoDetector:
     return detector
 
 
+def _shared(threads: int | None, wanted: Set[str]) -> int:
+    """The threads of each model: where two of them look at once, half of what there is."""
+    whole = threads or os.cpu_count() or 1
+    return max(1, whole // 2) if "people" in wanted and {"tokens", "deep"} & wanted else whole
+
+
 class Eye:
     """Watches clips for one detector: notes what it reads, with the embedded models."""
 
@@ -94,8 +101,8 @@ class Eye:
         models: Models | None = None,
         captioner: Captioner | None = None,
     ) -> None:
-        self.models = models or Models(options.device, options.threads)
         wanted = {"tokens" if r == "cls" else r for r in reads}
+        self.models = models or Models(options.device, _shared(options.threads, wanted))
         if "captions" in wanted:
             wanted |= {"people"}  # whom a sentence speaks of
             captioner = captioner or self._describer()

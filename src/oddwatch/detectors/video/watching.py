@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import cv2
@@ -25,8 +24,6 @@ THINGS = 1_000_000
 """Tracks of moving things are numbered from here on, those of people from 1."""
 Captioner = Callable[[Frame, Sequence[Person], Tokens | None], str]
 """A sentence for a looked-at frame."""
-Seen = tuple[list[Person], Tokens | None]
-"""What the models see in a frame: people, not followed yet, and the backbone's tokens."""
 Row = tuple[Box, int, Person | None, np.ndarray, np.ndarray | None]
 """An object: box, track, the person it is, directions of its movement, deep vector."""
 
@@ -72,8 +69,8 @@ class Watcher:
 
     ``eyes`` is the backbone, ``finder`` looks for people, ``captioner`` says a frame in a sentence; each is needed only
     where its notes are wanted. Tracks go on from one piece of notes to the next. ``people`` are those of the last look,
-    with the numbers that ``tracker`` gave them. With ``beside`` the models look in another thread while later frames'
-    movement is measured: the notes are the same, and ``people`` those of the last look but one.
+    with the numbers that ``tracker`` gave them. With ``beside`` the models look in its threads, both at once where it has
+    two, while later frames' movement is measured: the notes are the same, and ``people`` those of the last look but one.
 
     Raises:
         InputError: something is wanted whose model is not given.
@@ -137,18 +134,20 @@ class Watcher:
         self._rows.append([])
         if look is None:
             look = self._is_due(frame.time)
-        seen: Future[Seen] | None = None
+        later: tuple[Future[list[Person]], Future[Tokens | None]] | None = None
         if look:
             self._settle()
-            seen = None if self._beside is None else self._beside.submit(self._see, frame)
+            if self._beside is not None:
+                later = self._beside.submit(self._who, frame), self._beside.submit(self._encoded, frame)
         field = self._moved(frame)
         things = self._followed(field, frame.time)
         if not look:
             self._note(at, field, things, [], None)
-        elif seen is None:
-            self._note_look(frame, at, field, things, self._see(frame))
+        elif later is None:
+            self._note_look(frame, at, field, things, self._who(frame), self._encoded(frame))
         else:
-            self._pending = partial(self._note_later, frame, at, field, things, seen)
+            who, encoded = later
+            self._pending = lambda: self._note_look(frame, at, field, things, who.result(), encoded.result())
 
     def _is_due(self, time: float) -> bool:
         if self.settings.looks is None:
@@ -179,24 +178,22 @@ class Watcher:
         boxes = moving_things(field)
         return list(zip(boxes, self._things.update(time, boxes), strict=True))
 
-    def _see(self, frame: Frame) -> Seen:
-        """What the models see; changes nothing here, so that it may run beside the rest."""
-        want, tokens = self.settings.want, None
-        if "tokens" in want or "deep" in want:
-            assert self.eyes is not None
-            early = None if "tokens" in want else getattr(self.eyes, "encode_up_to", None)
-            encode = early or self.eyes.encode
-            tokens = encode([frame], self.settings.layers if "tokens" in want else self.settings.layers[:1])
-        found: list[Person] = []
-        if "people" in want:
-            assert self.finder is not None
-            found = self.finder.find(frame)
-        return found, tokens
+    def _who(self, frame: Frame) -> list[Person]:
+        """The people in a frame, not followed yet; changes nothing here, so that it may run beside the rest."""
+        if "people" not in self.settings.want:
+            return []
+        assert self.finder is not None
+        return self.finder.find(frame)
 
-    def _note_later(
-        self, frame: Frame, at: int, field: Field | None, things: list[tuple[Box, int]], seen: Future[Seen]
-    ) -> None:
-        self._note_look(frame, at, field, things, seen.result())
+    def _encoded(self, frame: Frame) -> Tokens | None:
+        """What the backbone makes of a frame; changes nothing here either."""
+        if not {"tokens", "deep"} & set(self.settings.want):
+            return None
+        assert self.eyes is not None
+        whole = "tokens" in self.settings.want
+        encode = (None if whole else getattr(self.eyes, "encode_up_to", None)) or self.eyes.encode
+        tokens: Tokens = encode([frame], self.settings.layers if whole else self.settings.layers[:1])
+        return tokens
 
     def _settle(self) -> None:
         """Wait for the look that is under way, and note it."""
@@ -205,9 +202,14 @@ class Watcher:
             pending()
 
     def _note_look(
-        self, frame: Frame, at: int, field: Field | None, things: list[tuple[Box, int]], seen: Seen
+        self,
+        frame: Frame,
+        at: int,
+        field: Field | None,
+        things: list[tuple[Box, int]],
+        found: Sequence[Person],
+        tokens: Tokens | None,
     ) -> None:
-        found, tokens = seen
         self._looked.append(at)
         want, people = self.settings.want, list[Person]()
         if tokens is not None:
@@ -337,7 +339,7 @@ def watch(
     settings = settings or WatchSettings()
     every = settings.looks is None or {"motion", "objects", "small"} & set(settings.want)
     frames = clip.frames(Sampling(None if every else settings.looks), start, end)
-    with closing(frames), ThreadPoolExecutor(1, "looks") as beside:  # type: ignore[type-var]
+    with closing(frames), ThreadPoolExecutor(2, "looks") as beside:  # type: ignore[type-var]
         watcher = Watcher(clip.name, settings, eyes=eyes, finder=finder, captioner=captioner, beside=beside)
         for frame in frames:
             watcher.update(frame, None if every else True)
