@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 import numpy as np
 
@@ -59,8 +60,10 @@ class _Step:
 
 @dataclass
 class Acts:
-    """:meth:`look` takes the people of each look in order of time; :meth:`of` says what one of them has been doing."""
+    """:meth:`look` takes the people of each look in order of time; :meth:`of` says what one of them has been doing. Without
+    ``company`` only :meth:`postures` are told, and what people do to one another is not looked for."""
 
+    company: bool = True
     _steps: dict[int, deque[_Step]] = field(default_factory=dict, repr=False)
     _fell: dict[int, float] = field(default_factory=dict, repr=False)
 
@@ -68,7 +71,7 @@ class Acts:
         """Note everybody with a track who is in view at ``time``."""
         tracked = [p for p in people if p.track is not None]
         for person in tracked:
-            close = near(person, [p for p in tracked if p is not person], 0.8)
+            close = near(person, [p for p in tracked if p is not person], 0.8) if self.company else []
             box, points = person.box, None if person.pose is None else person.pose.points
             told = None
             if points is not None and (points[[5, 6, 11, 12], 2] >= 0.2).sum() >= 3:
@@ -89,7 +92,7 @@ class Acts:
             if not steps:
                 del self._steps[track]
                 self._fell.pop(track, None)
-        for person in tracked:
+        for person in tracked if self.company else ():
             if self._falling(person.track or 0) > 0.5:
                 self._fell.setdefault(person.track or 0, time)
 
@@ -98,23 +101,27 @@ class Acts:
         steps = self._steps.get(track)
         if not steps:
             return {}
-        told: dict[str, float] = {}
-        mean = self._posture(steps, MOMENT)
-        speed = self._speed(steps)
-        if mean is not None:
-            moving = by_speed(mean, soft(speed, WALK, 0.04), speed, speed)
-            told |= {f"posture.{word}": p for word, p in moving.items()}
-            longer = self._posture(steps, CLIMB)
-            assert longer is not None
-            told["posture.climbing"] = soft(longer["climbing"], CLIMBS, 0.02)
+        told = self.postures(track)
+        if told:
             told["posture.falling"] = max(told["posture.falling"], 0.9 * self._falling(track))
-        running = soft(speed, RUN, 0.15)
+        running = soft(self._speed(steps), RUN, 0.15)
         told["action.flee"] = running * (0.25 + 0.65 * self._together(track))
         told |= self._blows(track)
         walk = _walk(steps)
         if walk[-1].time - walk[0].time >= LEAST_WALK:
             told["action.loiter"] = 0.02 + 0.9 * soft(_astray(walk), ASTRAY, 0.2)
-        return {atom: float(np.clip(p, 0.005, 0.98)) for atom, p in told.items()}
+        return {atom: _sure(p) for atom, p in told.items()}
+
+    def postures(self, track: int) -> dict[str, float]:
+        """Atom → probability of how somebody holds themselves; nothing where no look showed it."""
+        steps = self._steps.get(track, deque())
+        mean, longer = self._posture(steps, MOMENT), self._posture(steps, CLIMB)
+        if mean is None or longer is None:
+            return {}
+        speed = self._speed(steps)
+        told = by_speed(mean, soft(speed, WALK, 0.04), speed, speed)
+        told["climbing"] = soft(longer["climbing"], CLIMBS, 0.02)
+        return {f"posture.{word}": _sure(p) for word, p in told.items()}
 
     def told(self, track: int, facts: Facts) -> Facts:
         """``facts`` of somebody, with what they have been doing in the place of what a single look shows of it."""
@@ -124,12 +131,9 @@ class Acts:
         return replace(facts, p=p, known=known)
 
     @staticmethod
-    def _posture(steps: Sequence[_Step], seconds: float, until: float = 0.0) -> dict[str, float] | None:
-        """Mean posture of the looks from ``seconds`` to ``until`` before the last one."""
-        last = steps[-1].time
-        rows = [
-            s.posture for s in steps if until <= last - s.time <= seconds + 1e-6 and s.posture is not None
-        ]
+    def _posture(steps: Sequence[_Step], seconds: float) -> dict[str, float] | None:
+        """Mean posture over the last ``seconds``; None where no look showed it."""
+        rows = [s.posture for s in _last(steps, seconds) if s.posture is not None]
         return dict(zip(POSTURES, np.mean(rows, axis=0).tolist(), strict=True)) if rows else None
 
     def _falling(self, track: int) -> float:
@@ -147,7 +151,7 @@ class Acts:
     @staticmethod
     def _speed(steps: Sequence[_Step], reach: float = 1.0) -> float:
         """Body heights a second over the last ``reach`` seconds; 0 of somebody just come."""
-        recent = [s for s in steps if steps[-1].time - s.time <= reach + 1e-6]
+        recent = _last(steps, reach)
         seconds = recent[-1].time - recent[0].time
         if seconds < 0.2:
             return 0.0
@@ -164,7 +168,7 @@ class Acts:
     def _blows(self, track: int) -> dict[str, float]:
         """What is done to somebody near: from hands on them for a while, or because they fell."""
         steps = self._steps[track]
-        recent = [s.pair for s in steps if steps[-1].time - s.time <= BLOWS + 1e-6]
+        recent = [s.pair for s in _last(steps, BLOWS)]
         told = {f"action.{word}": 0.012 for word in HANDS}
         if sum(bool(pair) for pair in recent) >= LEAST_BLOWS:
             for word in HANDS:
@@ -176,6 +180,16 @@ class Acts:
         struck = 0.55 if fallen and beside else 0.0
         told["action.hit"] = max(0.6 * told["action.fight"], 0.7 * told["action.push"], struck)
         return told
+
+
+def _sure(p: float) -> float:
+    return float(min(max(p, 0.005), 0.98))
+
+
+def _last(steps: Sequence[_Step], seconds: float) -> list[_Step]:
+    """The steps of the last ``seconds``, in order."""
+    since = steps[-1].time - seconds - 1e-6 if steps else 0.0
+    return list(takewhile(lambda s: s.time >= since, reversed(steps)))[::-1]
 
 
 def _apart(a: _Step, b: _Step) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from importlib import resources
 from typing import Protocol
@@ -135,7 +136,7 @@ def angle(points: np.ndarray, a: str, b: str, c: str) -> float:
 
 def soft(value: float, at: float, width: float) -> float:
     """A logistic step: 0.5 at ``at``, rising over about four ``width``."""
-    return float(1 / (1 + np.exp(-np.clip((value - at) / width, -30, 30))))
+    return 1 / (1 + math.exp(-min(max((value - at) / width, -30.0), 30.0)))
 
 
 POSTURES = (

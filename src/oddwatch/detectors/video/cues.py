@@ -150,6 +150,8 @@ CUES: dict[str, tuple[Callable[[Notes, Paths], Seen], str]] = {
 """Name → (what makes its vectors, what it means when they are unusual)."""
 
 WORDS: dict[str, str] = {name: words for name, (_, words) in CUES.items()} | {
+    "lying": "lies on the ground",
+    "climbing": "climbs",
     "velocity": "moves unusually fast or in an unusual direction",
     "likelihood": "moves its limbs as nobody here did",
     "prediction": "is not what the frames before led to expect",

@@ -12,6 +12,9 @@ less than :data:`OFTEN` times an hour adds the decades by which it is rarer :dat
 of its values there (:meth:`CameraProfile.settle`). The order of all values below that does not change. The two numbers were
 chosen on drawn streets that no figure is from.
 
+Two deeds are told from knowledge and need no memory: that somebody lies, or climbs (:mod:`~oddwatch.detectors.video.deeds`).
+Where people here do so all day, the tail of held-out footage keeps it from being loud.
+
 Attribute-wise scoring with nearest neighbours follows AI-VAD (Reiss and Hoshen, TMLR, arXiv 2212.00789); conformal shares in
 place of its min-max calibration, the choice of cues and the online memory are ours.
 
@@ -20,7 +23,7 @@ Needs notes of normal footage of the same camera, minutes of it; learns more wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -30,6 +33,7 @@ from scipy.ndimage import gaussian_filter1d
 from oddwatch.core import Box, Curve, InputError, Place
 from oddwatch.detectors.video.base import VideoDetector
 from oddwatch.detectors.video.cues import CUES, Seen, together
+from oddwatch.detectors.video.deeds import DEEDS, deeds
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.paths import paths
 from oddwatch.detectors.video.surprise import Memory
@@ -45,7 +49,8 @@ NUMBERS = 2_000_000
 
 @dataclass(kw_only=True, eq=False)
 class CameraProfile(VideoDetector):
-    """``cues`` of :data:`oddwatch.detectors.video.cues.CUES`; one that the normal footage has nothing of is left out.
+    """``cues`` of :data:`oddwatch.detectors.video.cues.CUES`, of which one that the normal footage has nothing of is left out,
+    and of :data:`oddwatch.detectors.video.deeds.DEEDS`.
     ``neighbours`` and ``most``: nearest vectors and size of a memory (long vectors fewer, :data:`NUMBERS` in all). ``smooth``
     seconds (σ of a Gaussian). A place is told from a surprise of ``told`` on, ``places`` a frame at most."""
 
@@ -53,7 +58,7 @@ class CameraProfile(VideoDetector):
     READS: ClassVar[tuple[str, ...]] = ("motion", "objects", "people", "deep", "left")
     SETTLES: ClassVar[bool] = True
 
-    cues: tuple[str, ...] = tuple(CUES)
+    cues: tuple[str, ...] = (*CUES, *DEEDS)
     neighbours: int = 5
     most: int = 20_000
     smooth: float = 0.5
@@ -63,9 +68,9 @@ class CameraProfile(VideoDetector):
     tails: dict[str, Tail] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        unknown = [c for c in self.cues if c not in CUES]
+        unknown = [c for c in self.cues if c not in CUES and c not in DEEDS]
         if unknown or not self.cues:
-            raise InputError(f"cues {unknown}", "expected names of cues", f"of: {', '.join(CUES)}")
+            raise InputError(f"cues {unknown}", "expected names of cues", f"of: {', '.join((*CUES, *DEEDS))}")
         if min(self.neighbours, self.places) < 1 or self.most < 4 or not self.smooth >= 0:
             raise InputError("neighbours, places, most, smooth", "expected 1, 1, 4 and 0 or more")
 
@@ -73,7 +78,7 @@ class CameraProfile(VideoDetector):
         rng = np.random.default_rng(self.seed)
         looked = [self._seen(notes) for notes in normal]
         self.memories, self.tails = {}, {}
-        for cue in self.cues:
+        for cue in self._remembered:
             rows = np.concatenate(
                 [seen[cue].vectors for seen in looked if len(seen[cue].frame)] or [np.empty((0, 1))]
             )
@@ -102,7 +107,7 @@ class CameraProfile(VideoDetector):
         """Learn how rare each cue's large values are, as cautiously as so little footage asks for; a cue whose values there are
         all alike is taken at its word: a decade is a decade. From less than :data:`ENOUGH` seconds nothing is learnt."""
         self.tails = {}
-        for cue in self.memories if seconds_of(held) >= ENOUGH else ():
+        for cue in self.cues if seconds_of(held) >= ENOUGH else ():
             own = [Curve(c.name, c.times, c.cues[cue]) for c in held if cue in c.cues]
             if own:
                 self.tails[cue] = tail(own).cautious()
@@ -120,15 +125,26 @@ class CameraProfile(VideoDetector):
 
     def _seen(self, notes: Notes) -> dict[str, Seen]:
         found = paths(notes)
-        return {cue: CUES[cue][0](notes, found) for cue in self.cues}
+        return {cue: CUES[cue][0](notes, found) for cue in self._remembered}
+
+    @property
+    def _remembered(self) -> list[str]:
+        return [cue for cue in self.cues if cue in CUES]
+
+    def _surprises(self, notes: Notes) -> Iterator[tuple[str, Seen, np.ndarray]]:
+        """Each cue, what it saw and the decades (K,) by which that is unusual."""
+        found = paths(notes)
+        for cue, memory in self.memories.items():
+            seen = CUES[cue][0](notes, found)
+            yield cue, seen, memory.surprise(seen.vectors) if len(seen.frame) else np.empty(0)
+        if any(cue in DEEDS for cue in self.cues):
+            seen, decades = deeds(notes)
+            yield from ((cue, seen, decades[cue]) for cue in self.cues if cue in DEEDS)
 
     def _curve(self, notes: Notes) -> Curve:
         cues: dict[str, np.ndarray] = {}
         told: list[Place] = []
-        found = paths(notes)
-        for cue, memory in self.memories.items():
-            seen = CUES[cue][0](notes, found)
-            surprise = memory.surprise(seen.vectors) if len(seen.frame) else np.empty(0)
+        for cue, seen, surprise in self._surprises(notes):
             raw = np.zeros(len(notes))
             np.maximum.at(raw, seen.frame, surprise)
             cues[cue] = gaussian_filter1d(

@@ -9,7 +9,8 @@ import pytest
 
 from oddwatch.core import Curve, InputError, Place
 from oddwatch.detectors.video.base import load
-from oddwatch.detectors.video.cues import CUES
+from oddwatch.detectors.video.cues import CUES, WORDS
+from oddwatch.detectors.video.deeds import DEEDS
 from oddwatch.detectors.video.notes import Notes, Objects
 from oddwatch.detectors.video.paths import paths
 from oddwatch.detectors.video.profile import CameraProfile
@@ -152,11 +153,9 @@ def test_flow_of_cells_is_a_cue_where_motion_was_noted():
 
 def test_the_curve_is_the_sum_of_its_cues_in_decades(profile):
     curve = profile.curve(street(30, **RUN))
-    assert set(curve.cues) == set(CUES) - {
-        "flow",
-        "jerk",
-        "pose",
-    }  # no cells; looks too far apart; no keypoints
+    unseen = {"flow", "jerk", "pose"}  # no cells; looks too far apart; no keypoints
+    assert set(curve.cues) == (set(CUES) - unseen) | set(DEEDS)
+    assert all(curve.cues[deed].max() == 0 for deed in DEEDS), "nobody's posture is known"
     assert curve.values == pytest.approx(np.sum(list(curve.cues.values()), axis=0))
     assert min(values.min() for values in curve.cues.values()) >= -1e-9
 
@@ -275,6 +274,24 @@ def test_somebody_lying_among_people_who_stand_has_the_cue_pose():
     small = posed(11)
     small = replace(small, objects=replace(small.objects, box=small.objects.box * 0.4))
     assert not len(CUES["pose"][0](small, paths(small)).row), "keypoints of small people are guessed"
+
+
+def test_somebody_lying_does_so_by_knowledge_and_loudly_only_where_few_do():
+    assert set(DEEDS) <= set(WORDS)
+    standing, fallen = [posed(s) for s in range(4)], posed(9, lying=(60, 80))
+    profile = CameraProfile(cues=("pose", *DEEDS)).fit(standing)
+    curve = profile.curve(fallen)
+    inside = (curve.times >= 29) & (curve.times <= 41)
+    lying = curve.cues["lying"]
+    assert lying[inside].max() > 1.5 > 0.5 > max(lying[~inside].max(), curve.cues["climbing"].max())
+    told = strongest(curve, "lying")
+    assert all(30 <= curve.times[p.index] < 40 and p.track == 1 and p.box.x0 == 100 for p in told)
+    held = [profile.curve(posed(s)) for s in range(20, 28)]
+    profile.settle(held)
+    loud = profile.curve(fallen).cues["lying"][inside].max()
+    profile.settle([profile.curve(posed(s, lying=(20, 90))) for s in range(20, 28)])
+    usual = profile.curve(fallen).cues["lying"][inside].max()
+    assert loud > lying.max() + 5 and usual == pytest.approx(lying.max(), abs=0.5)
 
 
 def with_left(notes: Notes, since: int, frame: int = 150) -> Notes:
