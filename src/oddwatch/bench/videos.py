@@ -23,7 +23,7 @@ from oddwatch.detectors.video.base import VideoDetector
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.watching import Captioner, WatchSettings
 from oddwatch.pipeline.models import Models
-from oddwatch.pipeline.video_setup import VideoOptions, prepare
+from oddwatch.pipeline.video_setup import VideoOptions, build, prepare
 
 log = logging.getLogger(__name__)
 PROTOCOL = "video anomalies"
@@ -72,7 +72,7 @@ def run_video_bench(
     footage was really watched.
 
     Raises:
-        InputError: unknown method or category, nothing readable in ``data``.
+        InputError: unknown method, option or category, nothing readable in ``data``.
     """
     names = _methods(methods)
     sets = {seed: _chosen(read_video_sets(data, seed=seed), categories) for seed in seeds}
@@ -205,11 +205,12 @@ def _fitted(
     run: Run, kind: Any, clips: Sequence[Notes], labels: Sequence[int], options: Mapping[str, Any]
 ) -> VideoDetector:
     """The detector as a user gets it; normal footage is held out only where it learns something from that."""
+    asked = VideoOptions(run.method, dict(options), seed=run.seed)
     if kind.SETTLES:
         # All clips are held at once: without the tokens of whole frames, where nobody reads them.
         read = clips if "tokens" in kind.READS else [replace(notes, tokens={}) for notes in clips]
-        return prepare(read, VideoOptions(run.method, dict(options), seed=run.seed)).detector
-    detector: VideoDetector = kind(**{"seed": run.seed, **options})
+        return prepare(read, asked).detector
+    detector = build(asked)
     if kind.NEEDS_NORMALS or kind.LABELS:
         detector.fit(clips, labels if kind.LABELS else None)
     return detector

@@ -13,6 +13,7 @@ from oddwatch.cli.common import (
     JsonOption,
     ThreadsOption,
     chat_model,
+    named,
     print_json,
     progress_bar,
     say,
@@ -149,6 +150,12 @@ def video(
     method: Annotated[
         str | None, typer.Option(help="Detectors to measure, like ai-vad,stg-nf; default: the default one.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", "-o", metavar="NAME=VALUE", help="An argument of every method; may be repeated."
+        ),
+    ] = None,
     category: Annotated[str | None, typer.Option(help="Only these sets of the folder, like Ped2.")] = None,
     folds: Annotated[
         int | None,
@@ -183,6 +190,7 @@ def video(
             categories=_listed(category),
             folds=folds,
             settings=WatchSettings(looks=looks),
+            options=dict(named(text) for text in option or ()),
             false_alarms=false_alarms,
             cache=cache,
             device=device.value,

@@ -35,12 +35,13 @@ class Changes(VideoDetector):
 
     NAME: ClassVar[str] = "changes"
     READS: ClassVar[tuple[str, ...]] = ("motion",)
+    gain: float = 1.0
 
     def _fit(self, normal, labels) -> None:
         LEARNT.append(([n.name for n in normal], labels))
 
     def _curve(self, notes) -> Curve:
-        values = notes.motion[..., 3].astype(np.float64).mean(axis=(1, 2))
+        values = self.gain * notes.motion[..., 3].astype(np.float64).mean(axis=(1, 2))
         return Curve(notes.name, notes.times, values)
 
 
@@ -325,6 +326,17 @@ def test_the_command_prints_rows(spans):
     done = CliRunner().invoke(app, ["video", "--data", str(spans), "--method", "changes", "--json"])
     assert done.exit_code == 0
     assert json.loads(done.stdout.splitlines()[-1])["rows"][0]["clip_auc"] == 1.0
+
+
+def test_the_command_hands_on_options(spans):
+    from oddwatch.cli.bench import app
+
+    def rows(*words: str) -> list:
+        asked = ["video", "--data", str(spans), "--method", "changes", "--json", *words]
+        return json.loads(CliRunner().invoke(app, asked).stdout.splitlines()[-1])["rows"]
+
+    assert rows("-o", "gain=0")[0]["clip_auc"] == 0.5
+    assert "one of: gain" in rows("-o", "loudness=2")[0]["note"]
 
 
 def test_a_detector_that_learns_from_held_out_footage_is_measured_as_a_user_gets_it(labelled):
