@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
+from threading import Barrier
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from oddwatch.core import Box, Frame, InputError, Person, Pose, Tokens
 from oddwatch.detectors.video.notes import Notes, Objects, joined
 from oddwatch.detectors.video.watching import THINGS, Watcher, WatchSettings, watch
 from oddwatch.media.video import Sampling
+from oddwatch.pipeline.video_setup import Eye, VideoOptions
 
 H, W, FPS = 180, 240, 10
 
@@ -304,3 +306,18 @@ def test_a_clip_is_decoded_wholly_only_where_movement_is_wanted(notes):
     few = watch(clip, WatchSettings(want=("people", "tokens")), **models, start=1, end=3)
     assert clip.asked[-1] == (Sampling(2.0), 1, 3)
     assert len(few) == len(few.looked) == 8 and few.has("people") and not few.has("motion")
+
+
+def test_both_models_look_at_a_clip_at_once(monkeypatch):
+    both = Barrier(2, timeout=20)
+    for kind, name in ((Finder, "find"), (Numbered, "encode")):
+        own = getattr(kind, name)
+        monkeypatch.setattr(kind, name, lambda *a, own=own, **k: (both.wait(), own(*a, **k))[1])
+    found = watch(Clip(), WatchSettings(want=("people", "deep")), eyes=Numbered(), finder=Finder())
+    assert len(found.looked) == 8 and found.has("people")
+
+
+def test_models_that_look_at_once_share_the_threads():
+    both = Eye(("people", "deep"), VideoOptions(threads=6)).models.threads
+    assert (both, Eye(("deep",), VideoOptions(threads=6)).models.threads) == (3, 6)
+    assert Eye(("people", "tokens"), VideoOptions(threads=1)).models.threads == 1
