@@ -13,6 +13,7 @@ import numpy as np
 from oddwatch.core import Curve, Finding, InputError, LimitError, MediaError, Place, Progress, Span
 from oddwatch.detectors.video.base import VideoDetector, load
 from oddwatch.detectors.video.cues import WORDS
+from oddwatch.detectors.video.deeds import DEEDS
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.watching import THINGS
 from oddwatch.media.names import printable
@@ -42,6 +43,8 @@ from oddwatch.scoring.spans import Segment, localise
 log = logging.getLogger(__name__)
 HOLD = 0.6
 """A finding reaches as far as the curve stays above this share of the way from usual to the threshold."""
+CLEAR = 1.0
+"""Decades from which it is told that somebody lies or climbs: odds of about one in three."""
 LONGEST = 2.0
 """Seconds that a value of the curve holds at most; a longer hole in the footage ends a finding."""
 
@@ -243,11 +246,19 @@ def reason(notes: Notes, curve: Curve, segment: Segment, best: Place | None, dec
         [c for c in decided if curve.cues[c][at] >= 0.5 * curve.cues[decided[0]][at]][:2] if decided else []
     )
     words = [WORDS.get(c, c) for c in strong]
+    done = _done(curve, segment, strong)
     if best is None or best.box is None:
-        return "; ".join(words) or "unlike the normal footage as a whole"
+        return "; ".join([*words, *done]) or "unlike the normal footage as a whole"
     who = "somebody" if best.track is not None and best.track < THINGS else "something"
     where = place(best.box, notes.size[0], notes.size[1])
-    return f"{who} at the {where}: {' and '.join(words)}"
+    return "; ".join([f"{who} at the {where}: {' and '.join(words)}", *done])
+
+
+def _done(curve: Curve, segment: Segment, said: Sequence[str]) -> list[str]:
+    """What somebody does at another time of a moment than its peak, where it is clear enough to be told by its name."""
+    inside = (curve.times >= segment.start) & (curve.times < segment.end)
+    unsaid = [deed for deed in DEEDS if deed in curve.cues and deed not in said]
+    return [f"somebody {WORDS[d]}" for d in unsaid if curve.cues[d][inside].max(initial=0.0) >= CLEAR]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -368,6 +369,16 @@ def test_who_where_and_what_in_one_line():
     assert CUES["deep"][1] not in said
     assert reason(notes, curve, segment, places[1], decided).startswith("something at the ")
     assert reason(notes, curve, segment, None, decided).startswith(CUES["movement"][1])
+    fallen = replace(
+        curve,
+        cues=cues | {"lying": np.where(times == 6, 1.5, 0.0), "climbing": np.where(times == 8, 4.0, 0.0)},
+    )
+    told = reason(notes, fallen, segment, best, deciding(fallen, segment))
+    assert told == f"{said}; somebody lies on the ground", (
+        "not at the peak, but in this moment; climbing is after it"
+    )
+    unsure = replace(curve, cues=cues | {"lying": np.where(times == 6, 0.5, 0.0)})
+    assert reason(notes, unsure, segment, best, deciding(unsure, segment)) == said
     bare = Curve("a", times, np.ones(10))
     assert telling(bare, segment, []) is None and "as a whole" in reason(notes, bare, segment, None, [])
 
