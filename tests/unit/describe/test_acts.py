@@ -53,6 +53,13 @@ def test_calm_people_do_nothing():
     assert told[9.0][1]["posture.standing"] > told[9.0][1]["posture.walking"]
 
 
+def test_who_gets_up_no_longer_lies_a_second_later_and_nothing_is_quite_sure():
+    told = watched(lambda t: [person(1, 100, lying=t < 5)])
+    assert told[4.75][1]["posture.lying"] > 0.4 > 0.2 > told[6.0][1]["posture.lying"]
+    every = [p for own in told.values() for p in own[1].values()]
+    assert min(every) >= 0.005 and max(every) <= 0.98
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_upright_then_lying_is_a_fall_even_where_the_track_was_lost(lost):
     told = watched(lambda t: [person(1, 100)] if t < 5 else [person(9 if lost else 1, 110, lying=True)])

@@ -377,6 +377,8 @@ def test_who_where_and_what_in_one_line():
     assert told == f"{said}; somebody lies on the ground", (
         "not at the peak, but in this moment; climbing is after it"
     )
+    lies = replace(curve, cues=cues | {"lying": np.where(times == 5, 4.0, 0.0)})
+    assert reason(notes, lies, segment, best, deciding(lies, segment)).count("lies on the ground") == 1
     unsure = replace(curve, cues=cues | {"lying": np.where(times == 6, 0.5, 0.0)})
     assert reason(notes, unsure, segment, best, deciding(unsure, segment)) == said
     bare = Curve("a", times, np.ones(10))

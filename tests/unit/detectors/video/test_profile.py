@@ -10,7 +10,7 @@ import pytest
 from oddwatch.core import Curve, InputError, Place
 from oddwatch.detectors.video.base import load
 from oddwatch.detectors.video.cues import CUES, WORDS
-from oddwatch.detectors.video.deeds import DEEDS
+from oddwatch.detectors.video.deeds import DEEDS, deeds
 from oddwatch.detectors.video.notes import Notes, Objects
 from oddwatch.detectors.video.paths import paths
 from oddwatch.detectors.video.profile import CameraProfile
@@ -292,6 +292,15 @@ def test_somebody_lying_does_so_by_knowledge_and_loudly_only_where_few_do():
     profile.settle([profile.curve(posed(s, lying=(20, 90))) for s in range(20, 28)])
     usual = profile.curve(fallen).cues["lying"][inside].max()
     assert loud > lying.max() + 5 and usual == pytest.approx(lying.max(), abs=0.5)
+
+
+def test_deeds_are_of_people_with_a_track_and_never_below_what_is_expected():
+    notes = posed(9, lying=(60, 80))
+    seen, decades = deeds(notes)
+    assert len(seen.frame) == len(notes.looked) and set(decades) == set(DEEDS)
+    assert all(values.min() == 0.0 for values in decades.values())
+    nobody = replace(notes, objects=replace(notes.objects, track=np.full(len(notes.objects), -1)))
+    assert not len(deeds(nobody)[0].frame)
 
 
 def with_left(notes: Notes, since: int, frame: int = 150) -> Notes:
