@@ -5,8 +5,8 @@ things. It is drawn again at other times with other people: LEARN calm takes of 
 the thresholds, CALM further calm takes are judged, and one take of each behaviour, from 4 s before it starts to 6 s after (a
 bag left alone and a loiterer: to the end). It is the first take in which somebody who takes part is at least half visible and
 40 pixels large in half of the looks, by the generator's own annotations (others pass in front), or the clearest of 20 (who
-hides is hidden). No person appears in two takes. What is reported was looked at by nobody before; the series 613, 619 and 631 were,
-and cues, their weights and the rules of what people have been doing were chosen on them.
+hides is hidden). No person appears in two takes. What is reported was looked at by nobody before; the series 613, 619 and
+631 were, and cues, their weights and the rules of what people have been doing were chosen on them.
 
 Every third frame of 25 a second is drawn; optical flow compares frames 0.12 s apart, as it does at 25. The models look every
 0.24 s, as `oddwatch detect --looks 4` does. Frames go from the drawing to the watcher without a codec between. The profile's
@@ -14,8 +14,8 @@ threshold allows one false alarm in ten minutes (six an hour), those of the sent
 what is judged.
 
 ``language-defined`` is one sentence for each behaviour held against the people in view, as ``watch --alert`` does: recall of its
-own behaviour, false alarms of all sentences together (what several say at once is one). ``any sentence`` counts a behaviour as found whichever sentence speaks:
-somebody hit lies on the ground. ``either`` alarms where the camera profile or a sentence does. A false alarm is a finding that
+own behaviour, false alarms of all sentences together (what several say at once is one). ``any sentence`` counts a behaviour as
+found whichever sentence speaks: somebody hit lies on the ground. ``either`` alarms where the camera profile or a sentence does. A false alarm is a finding that
 touches no event widened by 1 s; calm footage is that of the calm takes and of event takes outside their events. ``peak_auc``
 says, whatever the threshold, how often the peak of an event lies above that of 5 calm seconds. The rows ``camera-profile:
 <cue>`` are cues by themselves, each with its own threshold.
@@ -208,19 +208,19 @@ class Alarms:
     curves: Sequence[Curve] = ()
 
     def __or__(self, other: Alarms) -> Alarms:
-        names = {*self.by_take, *other.by_take}
-        return Alarms({n: union([*self.by_take.get(n, ()), *other.by_take.get(n, ())]) for n in names})
-
-
-def union(spans: Sequence[Span]) -> list[Span]:
-    """Findings at the same time are one, whoever speaks."""
-    out: list[Span] = []
-    for span in sorted(spans, key=lambda s: s.start):
-        if out and span.start - out[-1].end < OPTIONS.merge:
-            out[-1] = Span(out[-1].start, max(out[-1].end, span.end))
-        else:
-            out.append(span)
-    return out
+        """Findings of both; those at the same time are one, whoever speaks."""
+        joined: dict[str, Sequence[Span]] = {}
+        for name in {*self.by_take, *other.by_take}:
+            spans: list[Span] = []
+            for span in sorted(
+                [*self.by_take.get(name, ()), *other.by_take.get(name, ())], key=lambda s: s.start
+            ):
+                if spans and span.start - spans[-1].end < OPTIONS.merge:
+                    spans[-1] = Span(spans[-1].start, max(spans[-1].end, span.end))
+                else:
+                    spans.append(span)
+            joined[name] = spans
+        return Alarms(joined)
 
 
 def of_curves(curves: Sequence[Curve], normal: Sequence[Curve]) -> Alarms:

@@ -1,11 +1,12 @@
 """How fast is a camera watched and learnt? python benchmarks/video_speed.py [--cache DIR] [--out FILE].
 
-30 s of a drawn street, 640×360 at 25 frames a second, H.264 (two takes of one camera, one after the other), with two threads: of
-two models that look at once each has one, as `oddwatch detect` runs them. Each row does what the row above does and more: decoding alone; motion of cells on every frame; moving things followed;
-people found and followed at two looks a second; the backbone at the same looks, which is all the camera profile reads; the
-profile's curve. ``frames_per_second`` is by the clock while the machine had the ``load`` (processes that want to run, on two
-cores) that is told beside it; ``cpu_seconds`` is processor time, which other work distorts less, and
-``frames_per_cpu_second`` what one core by itself would give. ``goal`` is what the project wants of two cores.
+30 s of a drawn street, 640×360 at 25 frames a second, H.264 (two takes of one camera, one after the other), with two threads:
+of two models that look at once each has one, as in `oddwatch detect`. Each row does what the row above does and more: decoding
+alone; motion of cells on every frame; moving things followed; people found and followed at two looks a second; the backbone at
+the same looks, which is all the camera profile reads; the profile's curve. ``frames_per_second`` is by the clock while the machine
+had the ``load`` (processes that want to run, on two cores) that is told beside it; ``cpu_seconds`` is processor time, which other
+work distorts less, and ``frames_per_cpu_second`` what one core by itself would give. ``goal`` is what the project wants of two
+cores.
 
 The last rows learn 10 minutes of normal footage. Fitting and holding out is measured on notes of that length: the 30 s
 repeated 20 times, tracks renumbered, a little noise on boxes, flow and vectors so that nothing is equal. Watching the 10 minutes

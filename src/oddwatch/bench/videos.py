@@ -23,7 +23,7 @@ from oddwatch.detectors.video.base import VideoDetector
 from oddwatch.detectors.video.notes import Notes
 from oddwatch.detectors.video.watching import Captioner, WatchSettings
 from oddwatch.pipeline.models import Models
-from oddwatch.pipeline.video_setup import VideoOptions, build, prepare
+from oddwatch.pipeline.video_setup import Eye, VideoOptions, build, prepare
 
 log = logging.getLogger(__name__)
 PROTOCOL = "video anomalies"
@@ -88,7 +88,7 @@ def run_video_bench(
             watched = Watched(
                 folder,
                 replace(base, want=want),
-                models or Models(device, threads),
+                models or Eye(want, VideoOptions(device=device, threads=threads), None, captioner).models,
                 captioner if "captions" in want else None,
                 progress,
             )

@@ -36,7 +36,10 @@ GalleryOption = Annotated[
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where models run.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of each model; default: all cores.")
+    int | None,
+    typer.Option(
+        "--threads", min=1, help="Threads of a model, halved where two look at once; default: all cores."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

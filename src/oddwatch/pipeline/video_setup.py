@@ -33,7 +33,8 @@ MOSTLY = "nobody said what is normal: the threshold assumes that most of this fo
 class VideoOptions:
     """How to detect in video. ``method`` a row of the detectors, ``arguments`` those of its class. ``false_alarms`` an
     hour of normal footage, or a ``threshold`` in the curve's unit. A finding lasts at least ``minimum`` seconds; two less
-    than ``merge`` seconds apart are one. ``looks`` a second the models get; ``resolution`` of the backbone's input."""
+    than ``merge`` seconds apart are one. ``looks`` a second the models get; ``resolution`` of the backbone's input.
+    ``threads`` of a model, halved where two look at once; None takes all cores."""
 
     method: str = DEFAULT["video"]
     arguments: Mapping[str, Any] = field(default_factory=dict)

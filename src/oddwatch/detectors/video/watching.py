@@ -43,9 +43,9 @@ class Clip(Protocol):
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
     """``want``: what to note, of :data:`WANTED`: "deep" gives the deep vectors of objects, "tokens" these and the whole
-    frame's patch and class tokens, at a quarter more time and a fifth of a megabyte a look; "left" gives things that stay and were
-    not there before. ``looks`` a second the models get, None for every frame. ``rows`` of the grid of motion cells (columns follow the aspect). ``layers`` of the backbone; the
-    first gives the deep vectors. ``small`` height of the small grey frames.
+    frame's patch and class tokens, at a quarter more time and a fifth of a megabyte a look; "left" gives things that stay and
+    were not there before. ``looks`` a second the models get, None for every frame. ``rows`` of the grid of motion cells
+    (columns follow the aspect). ``layers`` of the backbone; the first gives the deep vectors. ``small`` height of the small grey frames.
     ``smallest`` pixels of a person's longer side below which a pose means nothing: such people are moving things."""
 
     want: tuple[str, ...] = ("motion", "objects", "people", "tokens")
